@@ -1,0 +1,3 @@
+module raftsman.dev
+
+go 1.26
