@@ -1,0 +1,90 @@
+package etcdapi
+
+import (
+	"context"
+	"errors"
+
+	"raftsman.dev/node/kv"
+)
+
+// Errors that a Backend returns, besides those of package kv and the context's own. Each stands for one
+// decision of the caller; the error table translates them to etcd's codes and texts.
+var (
+	// ErrNoLeader: nothing was done, no leader is known.
+	ErrNoLeader = errors.New("no leader")
+	// ErrLeaderChanged: the leader changed while the request waited; a write's outcome is unknown.
+	ErrLeaderChanged = errors.New("leader changed")
+	// ErrTimeout: no answer within the bound; a write's outcome is unknown.
+	ErrTimeout = errors.New("request timed out")
+	// ErrBusy: too much is in flight; nothing was done.
+	ErrBusy = errors.New("too many requests")
+	// ErrStopped: the member is going down; nothing was done.
+	ErrStopped = errors.New("member is stopping")
+	// ErrNotOpen: the cluster has not been opened to clients yet, or this member has no cluster.
+	ErrNotOpen = errors.New("not serving clients yet")
+	// ErrNotLeader: the request must go to the leader.
+	ErrNotLeader = errors.New("not the leader")
+	// ErrMemberNotFound, ErrMemberExists, ErrPeerURLExists, ErrNotLearner, ErrLearnerNotReady,
+	// ErrUnhealthy and ErrManaged answer membership requests.
+	ErrMemberNotFound  = errors.New("member not found")
+	ErrMemberExists    = errors.New("member exists")
+	ErrPeerURLExists   = errors.New("peer address exists")
+	ErrNotLearner      = errors.New("member is not a learner")
+	ErrLearnerNotReady = errors.New("learner has not caught up")
+	ErrUnhealthy       = errors.New("another membership change is in flight or the leader is new")
+	// ErrManaged: an operator manages the membership; the message says what to edit instead.
+	ErrManaged = errors.New("membership is managed by an operator")
+	// ErrLastVoter: the change would leave no voter.
+	ErrLastVoter = errors.New("change would leave no voter")
+	// ErrTransferFailed: leadership did not move within the bound.
+	ErrTransferFailed = errors.New("leadership transfer failed")
+)
+
+// Header is what every response says of its sender.
+type Header struct {
+	ClusterID, MemberID, Term uint64
+	Revision                  kv.Revision
+}
+
+// Member is one member as clients see it.
+type Member struct {
+	ID         uint64
+	Name       string
+	PeerURLs   []string
+	ClientURLs []string
+	Learner    bool
+}
+
+// Status is what Maintenance.Status reports.
+type Status struct {
+	Version        string // the etcd API version that is implemented, semver
+	StorageVersion string
+	DBSize         int64
+	DBSizeInUse    int64
+	Leader         uint64
+	Index          uint64
+	Applied        uint64
+	Learner        bool
+	Errors         []string
+}
+
+// Backend is what the services need of a member. All methods may be called concurrently.
+type Backend interface {
+	// Propose replicates one transaction and returns its result once this member has applied it. Errors
+	// of the transaction itself come in Result.Err.
+	Propose(ctx context.Context, txn kv.Txn) (kv.Result, error)
+	// Barrier returns once this member has applied everything that was committed when it was called, so
+	// that a read of its store is linearizable (ReadIndex, thesis §6.4).
+	Barrier(ctx context.Context) error
+	// Read runs a read-only transaction on this member's store as it is.
+	Read(ctx context.Context, txn kv.Txn) (kv.Result, error)
+	// Header reports the identity, term and revision at this moment.
+	Header() Header
+	Status() Status
+	Members() []Member
+	AddLearner(ctx context.Context, peerURLs []string) (Member, []Member, error)
+	Promote(ctx context.Context, id uint64) ([]Member, error)
+	Remove(ctx context.Context, id uint64) ([]Member, error)
+	// MoveLeader hands leadership to that voter; only the leader does so (ErrNotLeader).
+	MoveLeader(ctx context.Context, to uint64) error
+}
