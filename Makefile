@@ -1,0 +1,53 @@
+# The verbs of the house. `make help` lists them.
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell sed -n 's/^appVersion: *"\{0,1\}\([^"]*\)"\{0,1\}$$/\1/p' charts/raftsman/Chart.yaml)
+IMG     ?= raftsman.dev/raftsman:$(VERSION)
+BIN     := $(CURDIR)/bin
+DIST    := $(CURDIR)/dist
+TOOL    := go tool -modfile=hack/tools/go.mod
+CORE    := ./node/...
+MODULES := . hack/devcluster hack/e2e hack/bench
+FUZZTIME ?= 10s
+
+.PHONY: help
+help: ## list the verbs
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
+
+##@ build
+
+.PHONY: build
+build: ## build the binary into bin/
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN)/raftsman ./cmd/raftsman
+
+.PHONY: generate
+generate: ## regenerate deepcopy code, CRDs and roles, and the chart's copies
+	hack/generate.sh
+
+##@ check
+
+.PHONY: verify
+verify: ## format, vet, lint, generated files current, import table, tidy
+	hack/verify.sh
+
+.PHONY: test
+test: unit race e2e ## all that this machine can run
+
+.PHONY: unit
+unit: ## unit tests of every module, planner loops included
+	@for m in $(MODULES); do [ -f $$m/go.mod ] || continue; echo "== unit tests: $$m"; (cd $$m && go test ./...); done
+
+.PHONY: race
+race: ## core packages under the race detector
+	go test -race $(CORE)
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (default 10s) each
+	hack/fuzz.sh $(FUZZTIME)
+
+.PHONY: clean
+clean: ## remove what was built here
+	rm -rf $(BIN) $(DIST)
