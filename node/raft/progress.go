@@ -1,0 +1,94 @@
+package raft
+
+// Mode is how a leader replicates to one peer.
+type Mode uint8
+
+const (
+	// ModeProbe sends one append at a time until the logs are known to agree.
+	ModeProbe Mode = iota
+	// ModeStream sends ahead of the acks, within the bounds in flight.
+	ModeStream
+	// ModeSnapshot waits for a snapshot to reach the peer.
+	ModeSnapshot
+)
+
+// String names the mode as status shows it.
+func (m Mode) String() string { return [...]string{"probe", "stream", "snapshot"}[m] }
+
+// progress is what the leader knows of one other member.
+type progress struct {
+	id          MemberID
+	match, next Index
+	mode        Mode
+	active      bool  // heard from since the last CheckQuorum
+	recent      bool  // heard from in the period before it
+	waiting     bool  // probe: one append is out
+	fetching    bool  // entries for it are being read from the log
+	sentCommit  Index // highest commit index told
+	readAck     uint64
+	lastTick    Index    // match at the last heartbeat tick
+	inflight    []flight // in order of index; stream only
+	flightBytes int
+}
+
+// flight is one append on its way: its last index and its payload in bytes.
+type flight struct {
+	last  Index
+	bytes int
+}
+
+func (p *progress) probe(next Index) {
+	p.mode, p.next = ModeProbe, max(next, p.match+1)
+	p.waiting, p.fetching = false, false
+	p.inflight, p.flightBytes = p.inflight[:0], 0
+}
+
+func (p *progress) stream() {
+	p.mode, p.next = ModeStream, p.match+1
+	p.waiting = false
+	p.inflight, p.flightBytes = p.inflight[:0], 0
+}
+
+// sent notes an append on its way.
+func (p *progress) sent(entries []Entry) {
+	if p.mode == ModeProbe {
+		p.waiting = true
+		return
+	}
+	if n := len(entries); n > 0 {
+		bytes := 0
+		for i := range entries {
+			bytes += len(entries[i].Payload)
+		}
+		p.next = entries[n-1].Index + 1
+		p.inflight = append(p.inflight, flight{p.next - 1, bytes})
+		p.flightBytes += bytes
+	}
+}
+
+// acked notes that the peer holds everything up to match; it reports whether that is news.
+func (p *progress) acked(match Index) bool {
+	n := 0
+	for n < len(p.inflight) && p.inflight[n].last <= match {
+		p.flightBytes -= p.inflight[n].bytes
+		n++
+	}
+	p.inflight = append(p.inflight[:0], p.inflight[n:]...)
+	p.next = max(p.next, match+1)
+	if match <= p.match {
+		return false
+	}
+	p.match = match
+	return true
+}
+
+// full reports whether nothing more may be sent before an ack.
+func (p *progress) full(cfg *Config) bool {
+	switch p.mode {
+	case ModeProbe:
+		return p.waiting
+	case ModeStream:
+		return len(p.inflight) >= cfg.MaxInflightMessages || p.flightBytes >= cfg.MaxInflightBytes
+	}
+	return true
+}

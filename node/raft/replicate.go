@@ -1,0 +1,347 @@
+package raft
+
+import (
+	"fmt"
+
+	"raftsman.dev/node/raft/quorum"
+)
+
+// append puts one new entry of this leader at the end of the log.
+func (c *Core) append(kind EntryKind, payload []byte) Position {
+	e := Entry{Index: c.log.last.Index + 1, Term: c.hard.Term, Kind: kind, Payload: payload}
+	e.Seal()
+	if err := c.log.append([]Entry{e}); err != nil {
+		panic(fmt.Sprintf("raft: leader %v made an entry that it cannot read: %v", c.cfg.ID, err))
+	}
+	c.uncommitted += len(payload)
+	if kind == EntryMembership {
+		c.adoptConfig()
+	}
+	return e.Position()
+}
+
+// propose takes the commands of this member's clients into the log, or sends them on to the leader.
+func (c *Core) propose(ps []Proposal) {
+	switch {
+	case c.role == RoleLeader:
+		c.accept(ps, c.refuse)
+	case c.leader != 0:
+		c.early(c.leader, Forward{Proposals: ps})
+	default:
+		for _, p := range ps {
+			c.refuse(p.Ref, RefusedNoLeader)
+		}
+	}
+}
+
+// accept appends proposals as far as the bounds allow and refuses the rest.
+func (c *Core) accept(ps []Proposal, refuse func(ref uint64, reason Refusal)) {
+	for _, p := range ps {
+		switch {
+		case c.transferee != 0:
+			refuse(p.Ref, RefusedTransferring)
+		case len(p.Payload) > MaxPayload:
+			refuse(p.Ref, RefusedInvalid)
+		case c.uncommitted > 0 && c.uncommitted+len(p.Payload) > c.cfg.MaxUncommittedBytes:
+			refuse(p.Ref, RefusedBusy)
+		default:
+			c.append(EntryCommand, p.Payload)
+		}
+	}
+}
+
+// forwarded takes what a follower sent on; what is not taken goes back, so that nothing is left hanging.
+func (c *Core) forwarded(m Message, f Forward) {
+	if m.Term > c.hard.Term {
+		c.becomeFollower(m.Term, 0, fmt.Sprintf("member %v is in the higher term %d", m.From, m.Term))
+	}
+	refused := map[Refusal][]uint64{}
+	refuse := func(ref uint64, reason Refusal) { refused[reason] = append(refused[reason], ref) }
+	if c.role == RoleLeader {
+		c.accept(f.Proposals, refuse)
+	} else {
+		for _, p := range f.Proposals {
+			refuse(p.Ref, RefusedNoLeader)
+		}
+	}
+	for reason := RefusedNot; reason <= RefusedInvalid; reason++ {
+		if refs := refused[reason]; len(refs) > 0 {
+			c.early(m.From, ForwardRefused{Refs: refs, Reason: reason})
+		}
+	}
+}
+
+// replicate sends a peer what it lacks, within the bounds in flight.
+func (c *Core) replicate(p *progress) {
+	for !p.full(&c.cfg) {
+		if p.mode == ModeStream && p.next > c.log.last.Index {
+			if p.sentCommit < min(c.commit, p.match) {
+				c.heartbeat(p) // tells the commit index; no entry is there to carry it
+			}
+			return
+		}
+		if !c.sendAppend(p) {
+			return
+		}
+	}
+}
+
+// sendAppend sends the entries from p.next on; false means that it cannot go on from memory.
+func (c *Core) sendAppend(p *progress) bool {
+	prev := p.next - 1
+	term, ok := c.log.term(prev)
+	if !ok {
+		c.startSnapshot(p)
+		return false
+	}
+	var entries []Entry
+	if p.next <= c.log.last.Index {
+		if p.next < c.log.firstInMemory() {
+			c.fetch(p)
+			return false
+		}
+		bytes := c.cfg.MaxAppendBytes
+		if p.mode == ModeProbe {
+			bytes = min(bytes, maxProbeBytes)
+		}
+		entries = c.log.slice(p.next, c.log.last.Index, bytes)
+	}
+	c.sendEntries(p, Span{Prev: Position{prev, term}, Entries: entries})
+	return true
+}
+
+func (c *Core) sendEntries(p *progress, s Span) {
+	c.early(p.id, Append{Prev: s.Prev, Commit: c.commit, Entries: s.Entries})
+	p.sent(s.Entries)
+	p.sentCommit = min(c.commit, s.Prev.Index+Index(len(s.Entries)))
+}
+
+func (c *Core) fetch(p *progress) {
+	if !p.fetching {
+		p.fetching = true
+		c.out.Fetches = append(c.out.Fetches, Fetch{To: p.id, From: p.next, MaxBytes: c.cfg.MaxAppendBytes})
+	}
+}
+
+// fetched sends entries that were read back from the log, unless the peer is elsewhere by now.
+func (c *Core) fetched(f Fetched) {
+	p := c.peer(f.To)
+	if c.role != RoleLeader || p == nil || !p.fetching {
+		return
+	}
+	p.fetching = false
+	switch {
+	case len(f.Span.Entries) == 0:
+		c.startSnapshot(p)
+	case p.next == f.Span.Prev.Index+1 && c.log.holds(f.Span.Prev) && c.log.holds(f.Span.Entries[len(f.Span.Entries)-1].Position()) && !p.full(&c.cfg):
+		c.sendEntries(p, f.Span)
+	}
+}
+
+func (c *Core) startSnapshot(p *progress) {
+	if p.mode != ModeSnapshot {
+		p.mode = ModeSnapshot
+		p.inflight, p.flightBytes = p.inflight[:0], 0
+		c.out.Snapshots = append(c.out.Snapshots, p.id)
+	}
+}
+
+// snapshotSent goes back to probing; only the peer's own ack moves its match.
+func (c *Core) snapshotSent(s SnapshotSent) {
+	p := c.peer(s.To)
+	if c.role != RoleLeader || p == nil || p.mode != ModeSnapshot {
+		return
+	}
+	if s.OK {
+		p.probe(s.At.Index + 1)
+		return
+	}
+	p.probe(p.match + 1)
+	p.waiting = true // until the next heartbeat, so that a failing stream is not begun again at once
+}
+
+func (c *Core) unreachable(id MemberID) {
+	if c.role == RoleLeader {
+		if p := c.peer(id); p != nil && p.mode == ModeStream {
+			p.probe(p.match + 1)
+			p.waiting = true
+		}
+	}
+	if id == c.leader {
+		c.refuseRemoteReads()
+	}
+}
+
+// nudge asks a streaming peer that has acknowledged nothing since the last heartbeat where it stands: what is
+// in flight may be lost, and a rejection of the empty append tells.
+func (c *Core) nudge(p *progress) {
+	if p.mode == ModeStream && p.match == p.lastTick && p.match+1 < p.next {
+		if term, ok := c.log.term(p.next - 1); ok {
+			c.early(p.id, Append{Prev: Position{p.next - 1, term}, Commit: c.commit})
+		} else {
+			c.startSnapshot(p)
+		}
+	}
+	p.lastTick = p.match
+}
+
+func (c *Core) heartbeat(p *progress) {
+	commit := min(c.commit, p.match)
+	c.early(p.id, Heartbeat{Commit: commit, Read: c.newestRound()})
+	p.sentCommit = max(p.sentCommit, commit)
+}
+
+// appended is the follower's side of replication (thesis §3.5).
+func (c *Core) appended(from MemberID, a Append) {
+	last := a.Prev.Index + Index(len(a.Entries))
+	entries := a.Entries
+	// What lies at or before the commit index is the same everywhere: skip it.
+	if a.Prev.Index < c.commit {
+		skip := min(Index(len(entries)), c.commit-a.Prev.Index)
+		entries = entries[skip:]
+		if len(entries) == 0 {
+			c.advanceCommit(min(a.Commit, last))
+			c.late(from, AppendReply{Match: max(c.commit, last)})
+			return
+		}
+	} else if !c.log.holds(a.Prev) {
+		c.early(from, AppendReply{Match: a.Prev.Index, Rejected: true, Hint: c.log.agree(a.Prev.Index, a.Prev.Term)})
+		return
+	}
+	c.merge(entries)
+	c.advanceCommit(min(a.Commit, last))
+	c.late(from, AppendReply{Match: last})
+}
+
+// merge appends entries, dropping what conflicts with them; entries that are there already stay.
+func (c *Core) merge(entries []Entry) {
+	for len(entries) > 0 && c.log.holds(entries[0].Position()) {
+		entries = entries[1:]
+	}
+	if len(entries) == 0 {
+		return
+	}
+	if entries[0].Index <= c.log.last.Index {
+		c.truncate(entries[0].Index)
+	}
+	before := c.log.config().index
+	if err := c.log.append(entries); err != nil {
+		panic(fmt.Sprintf("raft: member %v accepted entries it cannot read: %v", c.cfg.ID, err))
+	}
+	if c.log.config().index != before {
+		c.adoptConfig()
+	}
+}
+
+func (c *Core) appendReplied(from MemberID, r AppendReply) {
+	p := c.peer(from)
+	if p == nil {
+		return
+	}
+	if r.Rejected {
+		c.appendRejected(p, r)
+		return
+	}
+	if r.Match > c.log.last.Index {
+		panic(fmt.Sprintf("raft: member %v acknowledges entry %d to leader %v, whose log ends at %d", from, r.Match, c.cfg.ID, c.log.last.Index))
+	}
+	news := p.acked(r.Match)
+	if p.mode != ModeStream && !(p.mode == ModeSnapshot && p.match < c.log.base.Position.Index) {
+		p.stream()
+	}
+	if news {
+		c.maybeCommit()
+		c.maybeFinishTransfer(p)
+	}
+}
+
+// appendRejected moves back to where the two logs may agree, by whole terms (thesis §3.5, p. 21).
+func (c *Core) appendRejected(p *progress, r AppendReply) {
+	stale := p.mode == ModeSnapshot || r.Match <= p.match || p.mode == ModeProbe && r.Match != p.next-1
+	if stale {
+		return
+	}
+	agree := c.log.agree(min(r.Hint.Index, r.Match-1), r.Hint.Term)
+	p.probe(agree.Index + 1)
+}
+
+func (c *Core) heartbeatReplied(from MemberID, r HeartbeatReply) {
+	p := c.peer(from)
+	if p == nil {
+		return
+	}
+	if r.Read > p.readAck {
+		p.readAck = r.Read
+		c.confirmRounds()
+	}
+}
+
+// maybeCommit moves the commit index to what a quorum of the configuration in force holds durably, if that
+// is of this leader's own term (thesis §3.6.2), and does what waited for it.
+func (c *Core) maybeCommit() {
+	reached := quorum.Reached(c.voters, func(id MemberID) Index {
+		if id == c.cfg.ID {
+			return c.durable
+		}
+		if p := c.peer(id); p != nil {
+			return p.match
+		}
+		return 0
+	})
+	if t, ok := c.log.term(reached); !ok || t != c.hard.Term {
+		return
+	}
+	before := c.commit
+	if !c.advanceCommit(reached) {
+		return
+	}
+	c.releaseUncommitted(before)
+	c.leaveJoint()
+	c.maybeRetire()
+}
+
+// releaseUncommitted gives back the room of what has been committed since.
+func (c *Core) releaseUncommitted(before Index) {
+	first := c.log.firstInMemory()
+	for i := max(before+1, first); i <= c.commit; i++ {
+		c.uncommitted -= len(c.log.entries[i-first].Payload)
+	}
+	c.uncommitted = max(0, c.uncommitted)
+}
+
+// snapshotReceived decides whether a received snapshot is wanted.
+func (c *Core) snapshotReceived(s SnapshotReceived) {
+	if s.Term < c.hard.Term {
+		return
+	}
+	if s.Term > c.hard.Term || c.leader != s.From {
+		c.becomeFollower(s.Term, s.From, "a snapshot came from the leader of a higher term")
+	}
+	at := s.Base.Position
+	switch {
+	case at.Index <= c.commit:
+		c.late(s.From, AppendReply{Match: c.commit})
+	case c.log.holds(at):
+		c.advanceCommit(at.Index)
+		c.late(s.From, AppendReply{Match: at.Index})
+	default:
+		c.installSnapshot(s)
+	}
+}
+
+// installSnapshot begins the log anew behind the snapshot.
+func (c *Core) installSnapshot(s SnapshotReceived) {
+	base := s.Base
+	c.log.reset(base)
+	at := base.Position.Index
+	c.advanceCommit(at)
+	c.emitted, c.handed = at, at
+	c.durable = at
+	for i := range c.marks {
+		c.marks[i].last = 0
+	}
+	c.reset = &base
+	c.out.Install = &Install{Base: base}
+	c.adoptConfig()
+	c.late(s.From, AppendReply{Match: at})
+}

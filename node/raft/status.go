@@ -1,0 +1,65 @@
+package raft
+
+// Brief is the part of Status that costs nothing to ask for.
+type Brief struct {
+	Role        Role
+	Term        Term
+	Leader      MemberID
+	Commit      Index
+	First, Last Index
+	Config      Index
+}
+
+// Status is a core's report of itself.
+type Status struct {
+	Brief
+	ID         MemberID
+	Boot       Boot
+	Vote       MemberID
+	Applied    Index
+	Durable    Index
+	Membership Membership
+	// ConfigCommitted says that the entry of the membership in force is known to be committed.
+	ConfigCommitted bool
+	Progress        []Progress // of each other member; leader only
+	Transferee      MemberID
+	StepDowns       uint64
+	LastStepDown    string
+	Uncommitted     int // payload bytes of this leader's uncommitted entries
+}
+
+// Progress is the leader's view of one other member.
+type Progress struct {
+	ID          MemberID
+	Match, Next Index
+	Mode        Mode
+	Active      bool
+	Caught      bool
+}
+
+// Brief reports what the owner of the core needs after every Take.
+func (c *Core) Brief() Brief {
+	return Brief{
+		Role: c.role, Term: c.hard.Term, Leader: c.leader, Commit: c.commit,
+		First: c.log.base.Position.Index + 1, Last: c.log.last.Index, Config: c.config,
+	}
+}
+
+// Membership is the configuration in force.
+func (c *Core) Membership() Membership { return c.log.config().membership }
+
+// BaseAt describes a log that begins behind i, for cutting it there; false when i is not in the log.
+func (c *Core) BaseAt(i Index) (Base, bool) { return c.log.baseAt(i) }
+
+// Status reports everything.
+func (c *Core) Status() Status {
+	s := Status{
+		Brief: c.Brief(), ID: c.cfg.ID, Boot: c.cfg.Boot, Vote: c.hard.Vote, Applied: c.applied, Durable: c.durable,
+		Membership: c.Membership(), ConfigCommitted: c.config <= c.commit,
+		Transferee: c.transferee, StepDowns: c.stepDowns, LastStepDown: c.lastStepDown, Uncommitted: c.uncommitted,
+	}
+	for _, p := range c.peers {
+		s.Progress = append(s.Progress, Progress{ID: p.id, Match: p.match, Next: p.next, Mode: p.mode, Active: p.active || p.recent, Caught: c.caughtUp(p)})
+	}
+	return s
+}

@@ -1,0 +1,203 @@
+package raft
+
+import "fmt"
+
+// Step takes one message: from a peer, or (with a zero From) from this member itself. An error says that
+// the message was malformed or not for this member; it changed nothing, and dropping it is right.
+func (c *Core) Step(m Message) error {
+	if m.From == 0 {
+		return c.stepLocal(m.Body)
+	}
+	switch {
+	case m.To != c.cfg.ID:
+		return fmt.Errorf("message for member %v reached member %v: %w", m.To, c.cfg.ID, ErrMalformed)
+	case m.From == c.cfg.ID:
+		return fmt.Errorf("message of member %v to itself: %w", m.From, ErrMalformed)
+	case m.ToBoot != 0 && m.ToBoot != c.cfg.Boot:
+		// Meant for an earlier life: what it answers is forgotten. A leader that has not noticed the
+		// restart is told of the new boot.
+		if _, ok := m.Body.(Heartbeat); ok {
+			c.early(m.From, HeartbeatReply{})
+		}
+		return nil
+	case m.FromBoot < c.boots[m.From]:
+		return nil // from an earlier life of the sender
+	}
+	c.boots[m.From] = m.FromBoot
+	if c.role == RoleLeader {
+		if p := c.peer(m.From); p != nil {
+			p.active = true
+		} else if c.isStranger(m.From) {
+			c.early(m.From, Stranger{Config: c.log.configUpTo(c.commit).index})
+			return nil
+		}
+	}
+	return c.stepPeer(m)
+}
+
+// isStranger reports whether this leader knows for certain that the cluster goes on without that member.
+func (c *Core) isStranger(id MemberID) bool {
+	if c.commit < c.noop {
+		return false
+	}
+	_, committed := c.log.configUpTo(c.commit).membership.Find(id)
+	_, inForce := c.log.config().membership.Find(id)
+	return !committed && !inForce
+}
+
+// stepPeer dispatches a message of another member, after the rules about terms (thesis §3.3).
+func (c *Core) stepPeer(m Message) error {
+	switch b := m.Body.(type) {
+	case VoteRequest:
+		c.voteRequested(m, b)
+		return nil
+	case VoteReply:
+		c.voteReplied(m, b)
+		return nil
+	case Forward:
+		c.forwarded(m, b)
+		return nil
+	case ForwardRefused:
+		for _, ref := range b.Refs {
+			c.refuse(ref, b.Reason)
+		}
+		return nil
+	case ReadRequest:
+		c.readRequested(m, b)
+		return nil
+	case ReadReply:
+		c.readReplied(b)
+		return nil
+	case Stranger:
+		c.strangerTold(b)
+		return nil
+	}
+	return c.stepReign(m)
+}
+
+// stepReign dispatches the messages that belong to one leader's term: those of a higher term end the
+// reign here, those of a lower one are answered so that their sender comes to know.
+func (c *Core) stepReign(m Message) error {
+	if m.Term < c.hard.Term {
+		switch b := m.Body.(type) {
+		case Append:
+			c.early(m.From, AppendReply{Match: b.Prev.Index, Rejected: true})
+		case Heartbeat:
+			c.early(m.From, HeartbeatReply{})
+		}
+		return nil
+	}
+	switch b := m.Body.(type) {
+	case Append:
+		if err := checkAppend(b); err != nil {
+			return err
+		}
+		c.heedLeader(m)
+		c.appended(m.From, b)
+	case Heartbeat:
+		c.heedLeader(m)
+		c.advanceCommit(b.Commit)
+		c.early(m.From, HeartbeatReply{Read: b.Read})
+	case AppendReply:
+		if c.heedTerm(m) && c.role == RoleLeader {
+			c.appendReplied(m.From, b)
+		}
+	case HeartbeatReply:
+		if c.heedTerm(m) && c.role == RoleLeader {
+			c.heartbeatReplied(m.From, b)
+		}
+	case TimeoutNow:
+		if c.heedTerm(m); c.role == RoleFollower && m.Term == c.hard.Term && c.voters.Has(c.cfg.ID) {
+			c.becomeCandidate(true)
+		}
+	default:
+		return fmt.Errorf("message of kind %T from member %v: %w", m.Body, m.From, ErrMalformed)
+	}
+	return nil
+}
+
+// heedTerm follows a higher term; it reports whether the message is of the term this member was in.
+func (c *Core) heedTerm(m Message) bool {
+	if m.Term == c.hard.Term {
+		return true
+	}
+	c.becomeFollower(m.Term, 0, fmt.Sprintf("member %v is in the higher term %d", m.From, m.Term))
+	return false
+}
+
+// heedLeader follows the sender, who leads m.Term.
+func (c *Core) heedLeader(m Message) {
+	if m.Term == c.hard.Term && c.role == RoleLeader {
+		panic(fmt.Sprintf("raft: members %v and %v both lead term %d", m.From, c.cfg.ID, m.Term))
+	}
+	if m.Term > c.hard.Term || c.role != RoleFollower || c.leader != m.From {
+		c.becomeFollower(m.Term, m.From, fmt.Sprintf("member %v leads the higher term %d", m.From, m.Term))
+		return
+	}
+	c.resetElectionTimer()
+}
+
+// checkAppend holds a leader's run of entries to its form before anything is changed.
+func checkAppend(a Append) error {
+	at := a.Prev
+	for i := range a.Entries {
+		e := &a.Entries[i]
+		if e.Index != at.Index+1 || e.Term < at.Term {
+			return fmt.Errorf("append: entry %v does not follow %v: %w", e.Position(), at, ErrMalformed)
+		}
+		if e.Kind == EntryMembership {
+			if _, err := DecodeMembership(e.Payload); err != nil {
+				return fmt.Errorf("append: entry %v: %w", e.Position(), err)
+			}
+		}
+		at = e.Position()
+	}
+	return nil
+}
+
+// stepLocal dispatches what this member tells itself.
+func (c *Core) stepLocal(body Body) error {
+	switch b := body.(type) {
+	case Propose:
+		c.propose(b.Proposals)
+	case Read:
+		c.read(b.Ref)
+	case ChangeMembership:
+		c.changeMembership(b)
+	case Transfer:
+		c.transfer(b)
+	case Persisted:
+		c.persisted(b.Seq)
+	case Applied:
+		c.applied = max(c.applied, b.Index)
+		c.log.trim(min(c.applied, c.durable), c.cfg.TailBytes)
+	case Fetched:
+		c.fetched(b)
+	case SnapshotReceived:
+		c.snapshotReceived(b)
+	case SnapshotSent:
+		c.snapshotSent(b)
+	case Compacted:
+		if b.Base.Position.Index > c.log.base.Position.Index && b.Base.Position.Index <= c.applied {
+			c.log.compact(b.Base)
+		}
+	case Connected:
+		c.boots[b.Peer] = max(c.boots[b.Peer], b.Boot)
+	case Unreachable:
+		c.unreachable(b.Peer)
+	default:
+		return fmt.Errorf("local message of kind %T: %w", body, ErrMalformed)
+	}
+	return nil
+}
+
+func (c *Core) refuse(ref uint64, reason Refusal) {
+	c.out.Refused = append(c.out.Refused, Refused{Ref: ref, Reason: reason})
+}
+
+// strangerTold hears from a leader that its cluster goes on without this member.
+func (c *Core) strangerTold(s Stranger) {
+	if _, was := c.log.config().membership.Find(c.cfg.ID); was && s.Config >= c.config {
+		c.out.Removed = true
+	}
+}

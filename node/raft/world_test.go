@@ -1,0 +1,352 @@
+package raft
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// world is a small deterministic cluster of cores: messages in a bag, disks with a synced part, time by
+// hand. It checks the protocol's invariants as it goes.
+type world struct {
+	t       testing.TB
+	rng     *rand.Rand
+	nodes   map[MemberID]*node
+	ids     []MemberID
+	bag     []Message
+	cut     map[[2]MemberID]bool
+	leaders map[Term]MemberID
+	chosen  []Entry // committed entries by index-1, as first seen anywhere
+	nextRef uint64
+	granted map[uint64]Index
+	refused map[uint64]Refusal
+	floor   map[uint64]Index // for a read: what was committed when it was asked for
+	keep    Index            // entries kept when cutting, 0: never cut
+}
+
+type node struct {
+	id      MemberID
+	core    *Core
+	up      bool
+	boot    Boot
+	disk    Restored // durable
+	queue   []job    // given to the writer, not durable
+	applied Index
+	removed bool
+}
+
+type job struct {
+	batch Batch
+	late  []Message
+}
+
+func newWorld(t testing.TB, seed uint64, n int) *world {
+	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 1)), nodes: map[MemberID]*node{}, cut: map[[2]MemberID]bool{},
+		leaders: map[Term]MemberID{}, granted: map[uint64]Index{}, refused: map[uint64]Refusal{}, floor: map[uint64]Index{}, nextRef: 1}
+	var m Membership
+	for i := 1; i <= n; i++ {
+		m.Members = append(m.Members, Member{ID: MemberID(i), Name: fmt.Sprint("m", i), Seat: SeatVoter})
+	}
+	e := Entry{Index: 1, Term: 1, Kind: EntryMembership, Payload: m.AppendTo(nil)}
+	e.Seal()
+	for i := 1; i <= n; i++ {
+		w.add(MemberID(i), Restored{Hard: HardState{Term: 1, Commit: 1}, Entries: []Entry{e}})
+	}
+	return w
+}
+
+func (w *world) add(id MemberID, r Restored) {
+	w.ids = append(w.ids, id)
+	w.nodes[id] = &node{id: id, disk: r}
+	w.start(id)
+}
+
+func (w *world) start(id MemberID) {
+	n := w.nodes[id]
+	n.boot++
+	cfg := Config{ID: id, Boot: n.boot, Rand: rand.New(rand.NewPCG(w.rng.Uint64(), 2)), TailBytes: 256, MaxAppendBytes: 64, MaxInflightMessages: 4}
+	r := n.disk
+	r.Applied = n.applied
+	r.Entries = slices.Clone(r.Entries)
+	c, err := New(cfg, r)
+	if err != nil {
+		w.t.Fatalf("member %v: restart: %v", id, err)
+	}
+	n.core, n.up, n.queue = c, true, nil
+	w.connect()
+}
+
+// connect tells every pair that can reach each other which boots they run, as the transport's handshake does.
+func (w *world) connect() {
+	for _, a := range w.ids {
+		for _, b := range w.ids {
+			x, y := w.nodes[a], w.nodes[b]
+			if a != b && x.up && y.up && !w.cut[[2]MemberID{a, b}] {
+				w.local(x, Connected{Peer: b, Boot: y.boot})
+			}
+		}
+	}
+}
+
+// crash loses what was not synced.
+func (w *world) crash(id MemberID) { w.nodes[id].up, w.nodes[id].queue = false, nil }
+
+func (n *node) write(b Batch) {
+	if b.Base != nil {
+		n.disk.Base, n.disk.Entries = *b.Base, nil
+	}
+	if b.Hard != nil {
+		n.disk.Hard = *b.Hard
+	}
+	if len(b.Entries) > 0 {
+		keep := b.Entries[0].Index - n.disk.Base.Position.Index - 1
+		n.disk.Entries = append(slices.Clone(n.disk.Entries[:keep]), b.Entries...)
+	}
+}
+
+// sync makes the oldest queued batches durable and lets their late messages go.
+func (w *world) sync(n *node, jobs int) {
+	var seq uint64
+	for range min(jobs, len(n.queue)) {
+		j := n.queue[0]
+		n.queue = n.queue[1:]
+		n.write(j.batch)
+		seq = max(seq, j.batch.Seq)
+		w.bag = append(w.bag, j.late...)
+	}
+	if seq > 0 {
+		w.local(n, Persisted{Seq: seq})
+	}
+}
+
+func (w *world) local(n *node, b Body) {
+	if err := n.core.Step(Message{Body: b}); err != nil {
+		w.t.Fatalf("member %v: %T: %v", n.id, b, err)
+	}
+	w.drain(n)
+}
+
+func (w *world) drain(n *node) {
+	for {
+		out := n.core.Take()
+		w.check(n, out)
+		w.bag = append(w.bag, out.Early...)
+		if out.Install != nil {
+			// The store switches first, then the log: nothing may be in between in this world.
+			n.applied = out.Install.Base.Position.Index
+		}
+		if !out.Persist.Empty() || len(out.Late) > 0 {
+			n.queue = append(n.queue, job{out.Persist, out.Late})
+		}
+		if out.Install != nil {
+			for len(n.queue) > 0 {
+				j := n.queue[0]
+				n.queue = n.queue[1:]
+				n.write(j.batch)
+				w.bag = append(w.bag, j.late...)
+				if j.batch.Seq > 0 {
+					_ = n.core.Step(Message{Body: Persisted{Seq: j.batch.Seq}})
+				}
+			}
+			_ = n.core.Step(Message{Body: Applied{Index: n.applied}})
+		}
+		w.apply(n, out.Commit)
+		for _, g := range out.Reads {
+			w.granted[g.Ref] = g.Index
+			if g.Index < w.floor[g.Ref] {
+				w.t.Fatalf("member %v: read %d granted at %d, but %d was committed when it was asked for", n.id, g.Ref, g.Index, w.floor[g.Ref])
+			}
+		}
+		for _, r := range out.Refused {
+			w.refused[r.Ref] = r.Reason
+		}
+		for _, f := range out.Fetches {
+			w.fetch(n, f)
+		}
+		for _, to := range out.Snapshots {
+			w.snapshot(n, to)
+		}
+		n.removed = n.removed || out.Removed
+		if out.Persist.Empty() && len(out.Early)+len(out.Late)+len(out.Commit)+len(out.Fetches)+len(out.Snapshots) == 0 {
+			return
+		}
+	}
+}
+
+func (w *world) fetch(n *node, f Fetch) {
+	base := n.disk.Base.Position
+	span := Span{}
+	if f.From > base.Index && int(f.From-base.Index) <= len(n.disk.Entries) {
+		i := int(f.From - base.Index - 1)
+		span.Prev = base
+		if i > 0 {
+			span.Prev = n.disk.Entries[i-1].Position()
+		}
+		span.Entries = n.disk.Entries[i:min(i+3, len(n.disk.Entries))]
+	}
+	_ = n.core.Step(Message{Body: Fetched{To: f.To, Span: span}})
+}
+
+// snapshot hands the sender's applied state over at once.
+func (w *world) snapshot(n *node, to MemberID) {
+	base, ok := n.core.BaseAt(n.applied)
+	peer := w.nodes[to]
+	if !ok || !peer.up || w.cut[[2]MemberID{n.id, to}] {
+		_ = n.core.Step(Message{Body: SnapshotSent{To: to}})
+		return
+	}
+	w.local(peer, SnapshotReceived{From: n.id, Term: n.core.Status().Term, Base: base})
+	_ = n.core.Step(Message{Body: SnapshotSent{To: to, At: base.Position, OK: true}})
+}
+
+// apply checks state-machine safety and that only durable entries are applied.
+func (w *world) apply(n *node, entries []Entry) {
+	for _, e := range entries {
+		if e.Index != n.applied+1 {
+			w.t.Fatalf("member %v: applies %d after %d", n.id, e.Index, n.applied)
+		}
+		last := n.disk.Base.Position.Index + Index(len(n.disk.Entries))
+		if e.Index > last {
+			w.t.Fatalf("member %v: applies %d, but its disk ends at %d", n.id, e.Index, last)
+		}
+		if int(e.Index) <= len(w.chosen) {
+			if was := w.chosen[e.Index-1]; was.Sum != e.Sum || was.Term != e.Term {
+				w.t.Fatalf("member %v: applies %v, another applied %v there", n.id, e.Position(), was.Position())
+			}
+		} else {
+			w.chosen = append(w.chosen, e)
+		}
+		n.applied = e.Index
+	}
+	if len(entries) > 0 {
+		_ = n.core.Step(Message{Body: Applied{Index: n.applied}})
+		if w.keep > 0 && n.applied > n.disk.Base.Position.Index+2*w.keep {
+			w.compact(n, n.applied-w.keep)
+		}
+	}
+}
+
+func (w *world) compact(n *node, at Index) {
+	base, ok := n.core.BaseAt(at)
+	if !ok {
+		return
+	}
+	n.disk.Entries = slices.Clone(n.disk.Entries[at-n.disk.Base.Position.Index:])
+	n.disk.Base = base
+	_ = n.core.Step(Message{Body: Compacted{Base: base}})
+}
+
+// check holds every output to its form.
+func (w *world) check(n *node, out Output) {
+	for i, e := range out.Persist.Entries {
+		if i > 0 && e.Index != out.Persist.Entries[i-1].Index+1 {
+			w.t.Fatalf("member %v: batch has a gap at %v", n.id, e.Position())
+		}
+		if err := e.Check(); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	for _, m := range out.Early {
+		switch b := m.Body.(type) {
+		case VoteRequest, VoteReply:
+			w.t.Fatalf("member %v: %T leaves early", n.id, b)
+		case AppendReply:
+			if !b.Rejected {
+				w.t.Fatalf("member %v: an ack leaves early", n.id)
+			}
+		}
+	}
+	if s := n.core.Brief(); s.Role == RoleLeader {
+		if was, ok := w.leaders[s.Term]; ok && was != n.id {
+			w.t.Fatalf("members %v and %v both lead term %d", was, n.id, s.Term)
+		}
+		w.leaders[s.Term] = n.id
+	}
+}
+
+func (w *world) deliver(i int) {
+	m := w.bag[i]
+	w.bag = slices.Delete(w.bag, i, i+1)
+	n := w.nodes[m.To]
+	if n == nil || !n.up || w.cut[[2]MemberID{m.From, m.To}] {
+		return
+	}
+	if err := n.core.Step(m); err != nil {
+		w.t.Fatalf("member %v: %T from %v: %v", n.id, m.Body, m.From, err)
+	}
+	w.drain(n)
+}
+
+// settle runs everything to rest: syncs, then messages in order, with a tick whenever idle, up to n ticks.
+func (w *world) settle(ticks int) {
+	for range ticks {
+		w.quiet()
+		for _, id := range w.ids {
+			if n := w.nodes[id]; n.up {
+				n.core.Tick()
+				w.drain(n)
+			}
+		}
+	}
+	w.quiet()
+}
+
+func (w *world) quiet() {
+	for rounds := 0; ; rounds++ {
+		if rounds > 100_000 {
+			w.t.Fatal("the cluster does not come to rest")
+		}
+		busy := false
+		for _, id := range w.ids {
+			if n := w.nodes[id]; n.up && len(n.queue) > 0 {
+				w.sync(n, len(n.queue))
+				busy = true
+			}
+		}
+		if len(w.bag) > 0 {
+			w.deliver(0)
+			busy = true
+		}
+		if !busy {
+			return
+		}
+	}
+}
+
+func (w *world) leader() *node {
+	var best *node
+	for _, id := range w.ids {
+		if n := w.nodes[id]; n.up && n.core.Brief().Role == RoleLeader && (best == nil || n.core.Brief().Term > best.core.Brief().Term) {
+			best = n
+		}
+	}
+	return best
+}
+
+func (w *world) propose(n *node, payload string) uint64 {
+	w.nextRef++
+	w.local(n, Propose{Proposals: []Proposal{{Ref: w.nextRef, Payload: []byte(payload)}}})
+	return w.nextRef
+}
+
+func (w *world) read(n *node) uint64 {
+	w.nextRef++
+	w.floor[w.nextRef] = Index(len(w.chosen))
+	w.local(n, Read{Ref: w.nextRef})
+	return w.nextRef
+}
+
+func (w *world) change(n *node, c Change) uint64 {
+	w.nextRef++
+	w.local(n, ChangeMembership{Ref: w.nextRef, Change: c})
+	return w.nextRef
+}
+
+// isolate cuts a member off both ways, or heals it.
+func (w *world) isolate(id MemberID, cut bool) {
+	for _, x := range w.ids {
+		w.cut[[2]MemberID{id, x}], w.cut[[2]MemberID{x, id}] = cut, cut
+	}
+	w.connect()
+}
