@@ -1,0 +1,73 @@
+package v1alpha1
+
+// Condition types. Reconciling and Stalled are present only when they are True.
+const (
+	ConditionReady       = "Ready"       // all wanted voters healthy, on the wanted revision, nothing in flight
+	ConditionAvailable   = "Available"   // a quorum answered a linearizable read just now
+	ConditionProgressing = "Progressing" // an operation is in flight
+	ConditionDegraded    = "Degraded"    // fewer failures are survived than the spec promises
+	ConditionInitialized = "Initialized" // latched: the wanted number of voters was reached once
+	ConditionReconciling = "Reconciling"
+	ConditionStalled     = "Stalled"
+)
+
+// Reasons of conditions.
+const (
+	ReasonQuorumHealthy            = "QuorumHealthy"
+	ReasonQuorumLost               = "QuorumLost"
+	ReasonWaitingForFirstMember    = "WaitingForFirstMember"
+	ReasonForming                  = "Forming"
+	ReasonAddingLearner            = "AddingLearner"
+	ReasonWaitingForLearnerCatchUp = "WaitingForLearnerCatchUp"
+	ReasonPromotingLearners        = "PromotingLearners"
+	ReasonTransferringLeadership   = "TransferringLeadership"
+	ReasonRemovingMember           = "RemovingMember"
+	ReasonDeletingVolume           = "DeletingVolume"
+	ReasonRollingUpdate            = "RollingUpdate"
+	ReasonReplacingMember          = "ReplacingMember"
+	ReasonOpeningToClients         = "OpeningToClients"
+	ReasonPaused                   = "Paused"
+	ReasonHibernated               = "Hibernated"
+	ReasonAllMembersLost           = "AllMembersLost"
+	ReasonClusterIDMismatch        = "ClusterIDMismatch"
+	ReasonDeadlineExceeded         = "DeadlineExceeded"
+	ReasonInvalidSpec              = "InvalidSpec"
+	// ReasonApplyingObjects is for the moments in which Services, budget or StatefulSet are brought up to date.
+	ReasonApplyingObjects = "ApplyingObjects"
+	// ReasonMemberUnhealthy is for a member that is down while the group is served by the others.
+	ReasonMemberUnhealthy = "MemberUnhealthy"
+)
+
+// Reasons of events.
+const (
+	EventMemberAdded            = "MemberAdded"
+	EventMemberPromoted         = "MemberPromoted"
+	EventMemberRemoved          = "MemberRemoved"
+	EventMemberReplaced         = "MemberReplaced"
+	EventLeadershipTransferred  = "LeadershipTransferred"
+	EventPodRolled              = "PodRolled"
+	EventScaleUp                = "ScaleUp"
+	EventScaleDown              = "ScaleDown"
+	EventRollingUpdateStarted   = "RollingUpdateStarted"
+	EventRollingUpdateCompleted = "RollingUpdateCompleted"
+	EventQuorumLost             = "QuorumLost"
+	EventQuorumRestored         = "QuorumRestored"
+)
+
+// Labels and annotations. LabelCluster and LabelInstance alone are selected by.
+const (
+	LabelCluster  = "raftsman.dev/cluster"
+	LabelName     = "app.kubernetes.io/name"
+	LabelInstance = "app.kubernetes.io/instance"
+	LabelPart     = "app.kubernetes.io/component"
+	LabelManager  = "app.kubernetes.io/managed-by"
+	LabelPartOf   = "app.kubernetes.io/part-of"
+	LabelVersion  = "app.kubernetes.io/version"
+
+	// AnnotationMember on a claim is the ID of the member whose data lies on it.
+	AnnotationMember = "raftsman.dev/member-id"
+	// AnnotationClaim on a claim is that claim's own UID: one that was copied from another does not count.
+	AnnotationClaim = "raftsman.dev/claim-uid"
+	// AnnotationApplied on an object is a checksum of what the operator last applied.
+	AnnotationApplied = "raftsman.dev/applied"
+)

@@ -1,0 +1,262 @@
+package plan
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	api "raftsman.dev/api/v1alpha1"
+)
+
+// Spec is what is wanted of the members, taken from a RaftCluster's spec.
+type Spec struct {
+	// Name of the RaftCluster; members are Name-0, Name-1 and so on.
+	Name string
+	// Replicas is the number of voters; 0 hibernates.
+	Replicas int32
+	// Paused forbids every step.
+	Paused bool
+	// Deleting says that the RaftCluster is on its way out: its objects go with it.
+	Deleting bool
+	// KeepVolumes keeps the volumes of members removed by scaling in.
+	KeepVolumes bool
+}
+
+// Ordinal is the ordinal of a member's name; ok is false for a name that this cluster does not give.
+func (s Spec) Ordinal(name string) (ordinal int32, ok bool) {
+	tail, found := strings.CutPrefix(name, s.Name+"-")
+	if !found {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(tail, 10, 16)
+	if err != nil || strconv.FormatUint(n, 10) != tail {
+		return 0, false
+	}
+	return int32(n), true
+}
+
+// Pod is the name of the Pod, and member, with an ordinal.
+func (s Spec) Pod(ordinal int32) string { return s.Name + "-" + strconv.Itoa(int(ordinal)) }
+
+// wanted says whether a name is one of the wanted members'.
+func (s Spec) wanted(name string) bool {
+	n, ok := s.Ordinal(name)
+	return ok && n < s.Replicas
+}
+
+// Observation is everything that is known of one RaftCluster at one moment.
+type Observation struct {
+	Latched Latched
+	// Outdated are the objects that are absent or differ from what the spec gives, sizes apart.
+	Outdated []string
+	// Set is the StatefulSet; nil when there is none.
+	Set *Set
+	// Guard is the minAvailable of the PodDisruptionBudget; nil when there is none.
+	Guard *int32
+	// Pods by ordinal, each with its member's own report.
+	Pods []Pod
+	// Claims by ordinal.
+	Claims []Claim
+}
+
+// Latched is what status remembers from one reconcile to the next.
+type Latched struct {
+	ClusterID   string
+	Founder     string
+	Initialized bool
+	// Hibernated is the number of Pods to come back to; 0 when the cluster is not hibernated.
+	Hibernated int32
+	Operation  *api.Operation
+}
+
+// Set is what matters of the StatefulSet.
+type Set struct {
+	Replicas int32
+	// Revision is the revision that Pods should have; empty while the controller has not looked at the
+	// newest template yet.
+	Revision string
+}
+
+// Pod is one Pod of the cluster and what its member says.
+type Pod struct {
+	Name string
+	UID  string
+	// Revision is the controller-revision-hash of the template it was made from.
+	Revision string
+	Ready    bool
+	// Leaving says that it is being deleted.
+	Leaving bool
+	// Failing says that its container does not stay up or cannot be started.
+	Failing bool
+	// PeerAddress and ClientURL are where its member is reached by the others and by clients.
+	PeerAddress string
+	ClientURL   string
+	// Report is nil when the member gave none; Silence then says why.
+	Report  *Report
+	Silence string
+}
+
+// Claim is one member's volume claim.
+type Claim struct {
+	Name string
+	UID  string
+	// Pod that uses it.
+	Pod string
+	// Member is the ID of the member whose data lies on it, as annotated; empty when it is not, or when the
+	// annotation was copied from another claim.
+	Member  string
+	Leaving bool
+}
+
+// State is what a member is, as far as a cluster is concerned.
+type State string
+
+const (
+	Unjoined State = "unjoined"
+	Joined   State = "joined"
+	Removed  State = "removed"
+	Corrupt  State = "corrupt"
+)
+
+// Report is a member's report of itself.
+type Report struct {
+	Member  string
+	Cluster string
+	Version string
+	State   State
+	Problem string
+	Leads   bool
+	Term    uint64
+	// Ready says that the member serves clients; Open that the cluster has been opened to them.
+	Ready bool
+	Open  bool
+	// Quorate says that a quorum answered a linearizable read for this member just now.
+	Quorate bool
+	// Membership in force on this member; nil when it has none.
+	Membership *Membership
+	// Peers is what the leader knows of each other member, by ID; nil elsewhere.
+	Peers map[string]Peer
+}
+
+// Membership is a configuration in force.
+type Membership struct {
+	Index     uint64
+	Committed bool
+	Joint     bool
+	Members   []Member
+}
+
+// Member is one entry of a membership.
+type Member struct {
+	ID   string
+	Name string
+	// Voter says that it votes in the newest half; Outgoing that it votes only in the old half of a joint
+	// membership; neither makes a learner. Incoming says that it votes only in the new half.
+	Voter, Incoming, Outgoing bool
+}
+
+// Peer is the leader's view of another member.
+type Peer struct {
+	// Active says that it answered lately; Caught that it is close to the leader's commit.
+	Active, Caught bool
+	// Far says that it needs a snapshot.
+	Far bool
+}
+
+// Voters are the IDs that vote in the newest half.
+func (m *Membership) Voters() []string {
+	return m.ids(func(e Member) bool { return e.Voter })
+}
+
+// OldVoters are the IDs that vote in the old half while joint; the same as Voters otherwise.
+func (m *Membership) OldVoters() []string {
+	return m.ids(func(e Member) bool { return e.Voter && !e.Incoming || e.Outgoing })
+}
+
+// Learners are the IDs that receive the log and do not vote.
+func (m *Membership) Learners() []string {
+	return m.ids(func(e Member) bool { return !e.Voter && !e.Outgoing })
+}
+
+func (m *Membership) ids(which func(Member) bool) []string {
+	var ids []string
+	for _, e := range m.Members {
+		if which(e) {
+			ids = append(ids, e.ID)
+		}
+	}
+	return ids
+}
+
+// Find is the entry with an ID.
+func (m *Membership) Find(id string) (Member, bool) {
+	i := slices.IndexFunc(m.Members, func(e Member) bool { return e.ID == id })
+	if i < 0 {
+		return Member{}, false
+	}
+	return m.Members[i], true
+}
+
+// pod is the Pod with a name.
+func (o Observation) pod(name string) (Pod, bool) {
+	i := slices.IndexFunc(o.Pods, func(p Pod) bool { return p.Name == name })
+	if i < 0 {
+		return Pod{}, false
+	}
+	return o.Pods[i], true
+}
+
+// home is the Pod whose member reports an ID.
+func (o Observation) home(id string) (Pod, bool) {
+	i := slices.IndexFunc(o.Pods, func(p Pod) bool { return p.Report != nil && p.Report.Member == id })
+	if i < 0 {
+		return Pod{}, false
+	}
+	return o.Pods[i], true
+}
+
+// ours says that a Pod's member is in the cluster that status names.
+func (o Observation) ours(p Pod) bool {
+	return p.Report != nil && p.Report.State == Joined && o.Latched.ClusterID != "" && p.Report.Cluster == o.Latched.ClusterID
+}
+
+// Leader is the Pod of the member that leads with a quorum behind it.
+func (o Observation) Leader() (Pod, bool) {
+	var leader Pod
+	found := false
+	for _, p := range o.Pods {
+		if o.ours(p) && p.Report.Leads && p.Report.Quorate && p.Report.Membership != nil && (!found || p.Report.Term > leader.Report.Term) {
+			leader, found = p, true
+		}
+	}
+	return leader, found
+}
+
+// Membership is the newest membership that any member of the cluster reports; the leader's where there is
+// one. It is nil when nobody reports any.
+func (o Observation) Membership() *Membership {
+	if leader, ok := o.Leader(); ok {
+		return leader.Report.Membership
+	}
+	var newest *Membership
+	for _, p := range o.Pods {
+		if o.ours(p) && p.Report.Membership != nil && (newest == nil || p.Report.Membership.Index > newest.Index) {
+			newest = p.Report.Membership
+		}
+	}
+	return newest
+}
+
+// Available says that a quorum answered a linearizable read just now.
+func (o Observation) Available() bool {
+	return slices.ContainsFunc(o.Pods, func(p Pod) bool { return o.ours(p) && p.Report.Quorate })
+}
+
+// since is how long the announced operation has lasted.
+func (o Observation) since(now time.Time) time.Duration {
+	if o.Latched.Operation == nil {
+		return 0
+	}
+	return now.Sub(o.Latched.Operation.StartedAt.Time)
+}
