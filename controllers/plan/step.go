@@ -42,7 +42,9 @@ const (
 )
 
 // Destructive says that a step must be checked against the API server itself before it is performed.
-func (k Kind) Destructive() bool { return k == Latch || k == Form || k == Remove || k == Evict || k == Drop }
+func (k Kind) Destructive() bool {
+	return k == Latch || k == Form || k == Remove || k == Evict || k == Drop
+}
 
 // Step is the one thing to do next, and why.
 type Step struct {

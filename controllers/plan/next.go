@@ -1,0 +1,160 @@
+package plan
+
+import (
+	"fmt"
+	"time"
+
+	api "raftsman.dev/api/v1alpha1"
+)
+
+// Deadline is how long one operation may last before the cluster is called stalled. The operator goes on
+// trying all the same.
+const Deadline = 10 * time.Minute
+
+// rule looks at the facts and either names the next step or leaves it to the rules after it.
+type rule func(want Spec, seen Observation) (Step, bool)
+
+// rules: the first that speaks wins; the order is the policy. What must not be touched comes first, then what
+// brings members back without a quorum, then what needs one: unfinished membership changes before new ones,
+// rescue before growth, growth and shrinking before rolling.
+var rules = []rule{
+	deleting, paused, strangers, adopt, objects, hibernate, wake,
+	dead, sizeBeforeBirth, abandon, birth, form, awaitQuorum,
+	finishMembership, initialize, open, annotate,
+	staleLearners, corrupt, removed, shrink, learn, replace, raise, grow, lower, volumes, relax, roll, settle,
+}
+
+// Next is the one step to take now. It is Rest when the cluster is as wanted or nothing may be done.
+func Next(want Spec, seen Observation, now time.Time) Step {
+	step := Step{Kind: Rest, Reason: api.ReasonQuorumHealthy, Why: "all members are healthy and as wanted"}
+	for _, r := range rules {
+		if s, ok := r(want, seen); ok {
+			step = s
+			break
+		}
+	}
+	if step.Kind == Wait && step.Operation == "" && seen.Latched.Operation != nil {
+		step.Operation = seen.Latched.Operation.Type
+	}
+	if step.Operation != "" && step.Stalled == "" && seen.Latched.Operation != nil &&
+		seen.Latched.Operation.Type == step.Operation && seen.since(now) > Deadline {
+		step.Stalled = api.ReasonDeadlineExceeded
+		step.Why = fmt.Sprintf("%s, and %s has lasted longer than %s", step.Why, step.Operation, Deadline)
+	}
+	return step
+}
+
+func deleting(want Spec, _ Observation) (Step, bool) {
+	return Step{Kind: Rest, Reason: api.ReasonRemovingMember, Why: "the RaftCluster is being deleted; its objects go with it"}, want.Deleting
+}
+
+func paused(want Spec, _ Observation) (Step, bool) {
+	return Step{Kind: Rest, Reason: api.ReasonPaused, Why: "spec.paused is true: nothing is touched"}, want.Paused
+}
+
+// objects brings everything but sizes up to date with the spec. A StatefulSet that somebody deleted comes
+// back with the size that its members need, not with the size wanted now.
+func objects(want Spec, seen Observation) (Step, bool) {
+	if len(seen.Outdated) == 0 && seen.Set != nil && seen.Guard != nil {
+		return Step{}, false
+	}
+	size := want.Replicas
+	if seen.Set != nil {
+		size = seen.Set.Replicas
+	} else if seen.Latched.ClusterID != "" {
+		size = standing(want, seen)
+	}
+	guard := quorum(int(max(want.Replicas, 1)))
+	if seen.Guard != nil {
+		guard = *seen.Guard
+	} else if m := seen.Membership(); m != nil {
+		guard = guardOf(m)
+	}
+	return Step{
+		Kind: Apply, Reason: api.ReasonApplyingObjects, Replicas: size, Guard: guard, Operation: birthOr(seen, ""),
+		Why: fmt.Sprintf("bringing up to date: %v", seen.Outdated),
+	}, true
+}
+
+// standing is the number of Pods that a formed cluster without a StatefulSet had.
+func standing(want Spec, seen Observation) int32 {
+	if seen.Latched.Hibernated > 0 && want.Replicas == 0 {
+		return 0
+	}
+	var n int32
+	for _, c := range seen.Claims {
+		if o, ok := want.Ordinal(c.Pod); ok && c.Member != "" {
+			n = max(n, o+1)
+		}
+	}
+	for _, p := range seen.Pods {
+		if o, ok := want.Ordinal(p.Name); ok {
+			n = max(n, o+1)
+		}
+	}
+	if n == 0 {
+		return want.Replicas
+	}
+	return n
+}
+
+// hibernate stops Pods and leaves membership and volumes as they are.
+func hibernate(want Spec, seen Observation) (Step, bool) {
+	if want.Replicas != 0 {
+		return Step{}, false
+	}
+	s := Step{Reason: api.ReasonHibernated, Operation: api.OperationHibernate, Why: "replicas is 0: stopping all Pods"}
+	switch {
+	case seen.Set.Replicas > 0 && seen.Latched.Hibernated == 0:
+		size := seen.Set.Replicas
+		s.Kind, s.Latch = Latch, &LatchChange{Hibernated: &size}
+	case seen.Set.Replicas > 0:
+		s.Kind = Scale
+	case len(seen.Pods) > 0:
+		s.Kind = Wait
+	default:
+		s.Kind, s.Operation, s.Why = Rest, "", "replicas is 0: all Pods are stopped, membership and volumes are kept"
+	}
+	return s, true
+}
+
+// wake brings back as many Pods as hibernation stopped; any other size is a matter for later.
+func wake(_ Spec, seen Observation) (Step, bool) {
+	if seen.Latched.Hibernated == 0 {
+		return Step{}, false
+	}
+	s := Step{Reason: api.ReasonWaitingForFirstMember, Operation: api.OperationWake, Why: "waking from hibernation"}
+	if seen.Set.Replicas < seen.Latched.Hibernated {
+		s.Kind, s.Replicas = Scale, seen.Latched.Hibernated
+		return s, true
+	}
+	var none int32
+	s.Kind, s.Latch = Latch, &LatchChange{Hibernated: &none}
+	return s, true
+}
+
+// dead removes Pods of an old template in which nothing lives, so that a bad template can be reverted.
+func dead(_ Spec, seen Observation) (Step, bool) {
+	for _, p := range seen.Pods {
+		if seen.outdated(p) && !p.Leaving && !p.Ready && p.Report == nil {
+			return Step{
+				Kind: Remove, Reason: api.ReasonRollingUpdate, Pod: p, Operation: birthOr(seen, api.OperationRoll), Event: api.EventPodRolled,
+				Why: fmt.Sprintf("%s is of an old revision and nothing lives in it", p.Name),
+			}, true
+		}
+	}
+	return Step{}, false
+}
+
+// outdated says that a Pod was made from another template than the present one.
+func (o Observation) outdated(p Pod) bool {
+	return o.Set != nil && o.Set.Revision != "" && p.Revision != o.Set.Revision
+}
+
+// birthOr is the operation before the latch, which is always Form, and op after it.
+func birthOr(seen Observation, op api.OperationType) api.OperationType {
+	if !seen.Latched.Initialized {
+		return api.OperationForm
+	}
+	return op
+}

@@ -1,0 +1,48 @@
+package plan
+
+import "slices"
+
+// quorum is the majority of n voters.
+func quorum(n int) int32 { return int32(n/2 + 1) }
+
+// guardOf is what the disruption budget must keep available for a membership: the quorum of its voters, of
+// both halves while it is joint.
+func guardOf(m *Membership) int32 {
+	return max(quorum(len(m.Voters())), quorum(len(m.OldVoters())))
+}
+
+// alive says that the leader has heard from a member lately and that the member is in step with it. A
+// learner that has not caught up counts as failed, and so does an unreachable member.
+func alive(leader Pod, id string) bool {
+	if id == leader.Report.Member {
+		return true
+	}
+	p := leader.Report.Peers[id]
+	return p.Active && p.Caught
+}
+
+// active says that the leader has heard from a member lately.
+func active(leader Pod, id string) bool {
+	return id == leader.Report.Member || leader.Report.Peers[id].Active
+}
+
+// survives projects a change onto the voters it leads to and says whether both the voters before and the
+// voters after could commit without the members that are failed or to be disrupted.
+func survives(leader Pod, before, after, disrupted []string) bool {
+	return live(leader, before, disrupted) >= quorum(len(before)) && live(leader, after, disrupted) >= quorum(len(after))
+}
+
+func live(leader Pod, voters, disrupted []string) int32 {
+	var n int32
+	for _, id := range voters {
+		if alive(leader, id) && !slices.Contains(disrupted, id) {
+			n++
+		}
+	}
+	return n
+}
+
+// without is the list less what is dropped from it.
+func without(ids, dropped []string) []string {
+	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return slices.Contains(dropped, id) })
+}

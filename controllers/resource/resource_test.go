@@ -1,0 +1,103 @@
+package resource
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+
+	api "raftsman.dev/api/v1alpha1"
+)
+
+// rewrite makes the golden files anew: go test ./controllers/resource -args -rewrite.
+var rewrite = flag.Bool("rewrite", false, "rewrite the golden files")
+
+func TestGolden(t *testing.T) {
+	samples, err := filepath.Glob("testdata/*.cr.yaml")
+	if err != nil || len(samples) == 0 {
+		t.Fatalf("no sample: %v", err)
+	}
+	for _, sample := range samples {
+		t.Run(filepath.Base(sample), func(t *testing.T) {
+			objects, err := All(load(t, sample), Defaults{Image: "raftsman.dev/raftsman:0.1.0"}, Sizes{Replicas: 2, Guard: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var out strings.Builder
+			for _, o := range objects {
+				text, err := yaml.Marshal(o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				out.WriteString("---\n" + string(text))
+			}
+			golden := strings.TrimSuffix(sample, ".cr.yaml") + ".golden.yaml"
+			if *rewrite {
+				if err := os.WriteFile(golden, []byte(out.String()), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if out.String() != string(want) {
+				t.Errorf("%s differs; look at the diff after: go test ./controllers/resource -args -rewrite\n%s", golden, out.String())
+			}
+		})
+	}
+}
+
+func load(t *testing.T, file string) *api.RaftCluster {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &api.RaftCluster{}
+	if err := yaml.UnmarshalStrict(text, c); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestOwnLabelsWin(t *testing.T) {
+	c := load(t, "testdata/demo.cr.yaml")
+	c.Spec.Labels = map[string]string{api.LabelCluster: "other", api.LabelInstance: "other", "team": "blue"}
+	got := StatefulSet(c, Defaults{}, 3).Spec.Template.Labels
+	if got[api.LabelCluster] != "demo" || got[api.LabelInstance] != "demo" || got["team"] != "blue" {
+		t.Errorf("labels of the Pods: %v", got)
+	}
+}
+
+func TestSignatureSeesWhatIsTakenAway(t *testing.T) {
+	c := load(t, "testdata/demo.cr.yaml")
+	c.Spec.NodeSelector = map[string]string{"disk": "fast"}
+	before := signature(t, c)
+	c.Spec.NodeSelector = nil
+	if signature(t, c) == before {
+		t.Error("a node selector was taken away and the checksum is the same")
+	}
+}
+
+func signature(t *testing.T, c *api.RaftCluster) string {
+	t.Helper()
+	objects, err := All(c, Defaults{Image: "i"}, Sizes{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return objects[len(objects)-1].GetAnnotations()[api.AnnotationApplied]
+}
+
+func TestSpreadFillsInTheSelector(t *testing.T) {
+	c := load(t, "testdata/demo.cr.yaml")
+	c.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{MaxSkew: 1, TopologyKey: "rack", WhenUnsatisfiable: corev1.DoNotSchedule}}
+	got := StatefulSet(c, Defaults{}, 3).Spec.Template.Spec.TopologySpreadConstraints
+	if len(got) != 1 || got[0].TopologyKey != "rack" || got[0].LabelSelector.MatchLabels[api.LabelCluster] != "demo" {
+		t.Errorf("spread: %+v", got)
+	}
+}
