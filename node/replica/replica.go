@@ -1,0 +1,294 @@
+package replica
+
+import (
+	"fmt"
+
+	"raftsman.dev/node/kv"
+	"raftsman.dev/node/raft"
+	"raftsman.dev/node/wal"
+)
+
+// Config is what a Replica is made of. The log and the store are open; Restored is what the log gave.
+type Config struct {
+	Core     raft.Config
+	Log      *wal.Log
+	Store    *kv.Store
+	Restored raft.Restored
+	Env      Env
+	Tuning   Tuning
+}
+
+// Tuning are the settings that change speed and patience, never data.
+type Tuning struct {
+	// RequestTicks is how long a proposal or barrier waits before its client is told.
+	RequestTicks uint64
+	// RetryTicks is how long a proposal or read round is waited for before it is sent again.
+	RetryTicks uint64
+	// MaxProposals and MaxProposalBytes bound what waits on this member; more is refused as busy.
+	MaxProposals     int
+	MaxProposalBytes int
+	// MaxApplyBacklogBytes bounds committed entries that the store has not applied; past it proposals
+	// are refused as busy.
+	MaxApplyBacklogBytes int
+	// KeepEntries is how many applied entries stay in the log for followers that lag; past twice that
+	// many the log is cut.
+	KeepEntries uint64
+}
+
+// Default fills what is zero.
+func (t *Tuning) Default() {
+	set(&t.RequestTicks, 70)
+	set(&t.RetryTicks, 20)
+	set(&t.MaxProposals, 8192)
+	set(&t.MaxProposalBytes, 64<<20)
+	set(&t.MaxApplyBacklogBytes, 64<<20)
+	set(&t.KeepEntries, 10_000)
+}
+
+func set[T int | uint64](v *T, to T) {
+	if *v == 0 {
+		*v = to
+	}
+}
+
+// Replica is one member's core with everything that surrounds it. Its methods are for one owner, but
+// for Register, Writer and Applier, which say so.
+type Replica struct {
+	core    *raft.Core
+	coreCfg raft.Config
+	store   *kv.Store
+	log     *wal.Log
+	env     Env
+	tuning  Tuning
+	waiters *waiters
+	writer  Writer
+	applier Applier
+	reads   readRounds
+
+	now     uint64 // ticks since the start
+	applied raft.Index
+	leader  raft.MemberID
+	term    raft.Term
+	config  raft.Index
+
+	changes   map[uint64]chan<- ChangeOutcome // membership changes and transfers, by ref
+	nextRef   uint64
+	incoming  *incoming // a whole snapshot that waits for the core's word
+	held      []heldBatch
+	switching bool
+	cutting   bool
+}
+
+// incoming is a received snapshot, complete and durable, not yet switched to.
+type incoming struct {
+	image *kv.Import
+	base  raft.Base
+	done  chan<- error
+}
+
+// heldBatch waits for the store to switch before the log may follow.
+type heldBatch struct {
+	batch raft.Batch
+	late  []raft.Message
+}
+
+// ChangeOutcome answers a membership change or a transfer: Err is nil once it has begun.
+type ChangeOutcome struct {
+	At  raft.Position
+	Err error
+}
+
+// New makes a replica out of what the disk holds. It reconciles log and store first: a store that is
+// ahead of its log (the process died between switching to a snapshot and restarting the log) resets the
+// log to it; a log that begins behind the store's end is refused as damage.
+func New(cfg Config) (*Replica, error) {
+	cfg.Tuning.Default()
+	restored, err := reconcile(cfg.Log, cfg.Restored, cfg.Store.Applied())
+	if err != nil {
+		return nil, err
+	}
+	core, err := raft.New(cfg.Core, restored)
+	if err != nil {
+		return nil, fmt.Errorf("start the core: %w", err)
+	}
+	r := &Replica{
+		core: core, coreCfg: cfg.Core, store: cfg.Store, log: cfg.Log, env: cfg.Env, tuning: cfg.Tuning,
+		waiters: newWaiters(cfg.Core.ID, cfg.Core.Boot, cfg.Tuning.MaxProposals, cfg.Tuning.MaxProposalBytes),
+		reads:   newReadRounds(),
+		applied: restored.Applied,
+		changes: map[uint64]chan<- ChangeOutcome{},
+		nextRef: firstChangeRef,
+	}
+	r.writer.log = cfg.Log
+	r.applier.store, r.applier.waiters = cfg.Store, r.waiters
+	r.observe()
+	return r, nil
+}
+
+// reconcile brings log and store together at start (design: a store found ahead of its log resets it).
+func reconcile(log *wal.Log, found raft.Restored, applied kv.Applied) (raft.Restored, error) {
+	at := raft.Position{Index: raft.Index(applied.Index), Term: raft.Term(applied.Term)}
+	last := found.Base.Position.Index + raft.Index(len(found.Entries))
+	found.Applied = at.Index
+	switch {
+	case at.Index < found.Base.Position.Index:
+		return found, fmt.Errorf("the log begins after %v, but the store holds only up to %v: the store is damaged or another's; remove this member and let it be replaced: %w", found.Base.Position, at, kv.ErrCorrupt)
+	case at.Index > last || at.Index > found.Base.Position.Index && found.Entries[at.Index-found.Base.Position.Index-1].Term != at.Term:
+		membership, err := raft.DecodeMembership(applied.Membership)
+		if err != nil {
+			return found, fmt.Errorf("membership at the store's applied position %v: %w", at, err)
+		}
+		base := raft.Base{Position: at, Config: raft.Index(applied.Config), Membership: membership}
+		if err := log.Append([]raft.Batch{{Seq: 1, Base: &base, Hard: &found.Hard}}); err != nil {
+			return found, fmt.Errorf("restart the log at the store's position %v: %w", at, err)
+		}
+		found.Base, found.Entries = base, nil
+	}
+	return found, nil
+}
+
+// Writer and Applier are for the goroutines that run them.
+func (r *Replica) Writer() *Writer   { return &r.writer }
+func (r *Replica) Applier() *Applier { return &r.applier }
+
+// Register gives a command its ID and its place among the waiting; the owner then hands it to Propose.
+// Safe for concurrent use. Errors: ErrBusy, ErrStopped; nothing was done.
+func (r *Replica) Register(cmd kv.Command, now uint64) (*Proposal, error) {
+	return r.waiters.register(cmd, now+r.tuning.RequestTicks)
+}
+
+// Propose brings registered proposals to the core.
+func (r *Replica) Propose(ps []*Proposal) {
+	if len(ps) == 0 {
+		return
+	}
+	if r.applier.backlog() > r.tuning.MaxApplyBacklogBytes {
+		for _, p := range ps {
+			r.waiters.tried([]*Proposal{p}, r.now+r.tuning.RetryTicks)
+			r.waiters.refused(p.seq, raft.RefusedBusy, r.now)
+		}
+		return
+	}
+	r.waiters.tried(ps, r.now+r.tuning.RetryTicks)
+	proposals := make([]raft.Proposal, len(ps))
+	for i, p := range ps {
+		proposals[i] = raft.Proposal{Ref: p.seq, Payload: p.payload}
+	}
+	r.step(raft.Propose{Proposals: proposals})
+}
+
+// Barrier asks for a linearizable read point; barriers that arrive together share one round.
+func (r *Replica) Barrier(bs []*Barrier) {
+	for _, b := range bs {
+		b.deadline = r.now + r.tuning.RequestTicks
+	}
+	r.reads.fresh = append(r.reads.fresh, bs...)
+}
+
+// Tick moves time by one tick: the core's, and the patience with what waits.
+func (r *Replica) Tick() {
+	r.now++
+	r.core.Tick()
+	r.reads.tick(r.now, r.tuning.RetryTicks)
+	r.Propose(r.waiters.due(r.now, false))
+}
+
+// Now is the tick count, for Register.
+func (r *Replica) Now() uint64 { return r.now }
+
+// Receive hands messages of peers to the core.
+func (r *Replica) Receive(msgs []raft.Message) {
+	for _, m := range msgs {
+		// An error here is about the sender's message, not about this member: it is dropped, as loss is.
+		_ = r.core.Step(m)
+	}
+}
+
+// Step hands one local input to the core.
+func (r *Replica) Step(b raft.Body) { r.step(b) }
+
+func (r *Replica) step(b raft.Body) { _ = r.core.Step(raft.Message{Body: b}) }
+
+// Change asks for a membership change; the outcome says whether it has begun.
+func (r *Replica) Change(c raft.Change, done chan<- ChangeOutcome) {
+	ref := r.await(done)
+	r.step(raft.ChangeMembership{Ref: ref, Change: c})
+}
+
+// Transfer asks for leadership to move; the outcome says whether it has begun.
+func (r *Replica) Transfer(to raft.MemberID, done chan<- ChangeOutcome) {
+	ref := r.await(done)
+	r.step(raft.Transfer{Ref: ref, To: to})
+}
+
+func (r *Replica) await(done chan<- ChangeOutcome) uint64 {
+	ref := r.nextRef
+	r.nextRef++
+	r.changes[ref] = done
+	return ref
+}
+
+// Snapshot offers a received snapshot to the core. done hears nil once the store and the log have
+// switched to it, or why it was not wanted.
+func (r *Replica) Snapshot(from raft.MemberID, term raft.Term, base raft.Base, image *kv.Import, done chan<- error) {
+	if r.incoming != nil {
+		image.Discard()
+		done <- fmt.Errorf("another snapshot is being installed: %w", ErrBusy)
+		return
+	}
+	r.incoming = &incoming{image: image, base: base, done: done}
+	r.step(raft.SnapshotReceived{From: from, Term: term, Base: base})
+}
+
+// Wrote answers a turn of the Writer.
+func (r *Replica) Wrote(w Written) {
+	if w.Seq != 0 {
+		r.step(raft.Persisted{Seq: w.Seq})
+	}
+}
+
+// AppliedTo answers a turn of the Applier.
+func (r *Replica) AppliedTo(t AppliedTurn) {
+	r.applied = max(r.applied, t.Index)
+	if t.Installed {
+		r.installed()
+	}
+	r.step(raft.Applied{Index: t.Index})
+	r.reads.serve(r.applied)
+	r.maybeCut()
+}
+
+// Form turns an unjoined member into the founder of a cluster of one. It writes the birth to the log
+// before it returns: the one place where the owner waits for the disk, when there is nothing else to do.
+func (r *Replica) Form(self raft.Member) error {
+	if s := r.core.Status(); s.Last != 0 || s.Term != 0 {
+		return fmt.Errorf("form a cluster: the log holds entries up to %d of term %d already: %w", s.Last, s.Term, ErrNotEmpty)
+	}
+	birth := raft.Birth(self)
+	if err := r.log.Append([]raft.Batch{birth}); err != nil {
+		return fmt.Errorf("write the birth of the cluster to the log: %w", err)
+	}
+	core, err := raft.New(r.coreCfg, raft.Restored{Hard: *birth.Hard, Entries: birth.Entries})
+	if err != nil {
+		return fmt.Errorf("start the core as founder: %w", err)
+	}
+	r.core = core
+	r.observe()
+	return nil
+}
+
+// Status is the core's report of itself.
+func (r *Replica) Status() raft.Status { return r.core.Status() }
+
+// Waiting is the number of proposals without an outcome.
+func (r *Replica) Waiting() int { return r.waiters.count() }
+
+// Stop answers everything that still waits.
+func (r *Replica) Stop() {
+	r.waiters.stop()
+	r.reads.stop()
+	for ref, done := range r.changes {
+		done <- ChangeOutcome{Err: ErrStopped}
+		delete(r.changes, ref)
+	}
+}

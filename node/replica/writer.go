@@ -1,0 +1,58 @@
+package replica
+
+import (
+	"fmt"
+	"sync"
+
+	"raftsman.dev/node/raft"
+	"raftsman.dev/node/wal"
+)
+
+// Writer makes batches durable: everything that has queued since its last turn with one write and one
+// fdatasync. The owner queues, the writer's own goroutine runs; only the queue is shared.
+type Writer struct {
+	log *wal.Log
+	mu  struct {
+		sync.Mutex
+		batches []raft.Batch
+		late    []raft.Message
+	}
+	// spare slices of the turn before, so that a steady state allocates nothing.
+	batches []raft.Batch
+	late    []raft.Message
+}
+
+// Written says what a turn of the Writer made durable: every batch up to Seq, and the messages that may
+// leave now.
+type Written struct {
+	Seq  uint64
+	Late []raft.Message
+}
+
+func (w *Writer) queue(b raft.Batch, late []raft.Message) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !b.Empty() {
+		w.mu.batches = append(w.mu.batches, b)
+	}
+	w.mu.late = append(w.mu.late, late...)
+}
+
+// Run takes one turn. The zero Written means that there was nothing to do. After an error the log is
+// dead and the process must stop: what was promised to nobody is lost, nothing else. The messages of a
+// turn are valid until the next one.
+func (w *Writer) Run() (Written, error) {
+	w.mu.Lock()
+	batches, late := w.mu.batches, w.mu.late
+	w.mu.batches, w.mu.late = w.batches[:0], w.late[:0]
+	w.mu.Unlock()
+	clear(w.mu.batches[len(w.mu.batches):cap(w.mu.batches)])
+	w.batches, w.late = batches, late
+	if len(batches) == 0 {
+		return Written{Late: late}, nil
+	}
+	if err := w.log.Append(batches); err != nil {
+		return Written{}, fmt.Errorf("append %d batches to the log: %w", len(batches), err)
+	}
+	return Written{Seq: batches[len(batches)-1].Seq, Late: late}, nil
+}
