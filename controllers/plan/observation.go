@@ -82,13 +82,13 @@ type Set struct {
 type Pod struct {
 	Name string
 	UID  string
+	// IP is where its member is asked.
+	IP string
 	// Revision is the controller-revision-hash of the template it was made from.
 	Revision string
 	Ready    bool
 	// Leaving says that it is being deleted.
 	Leaving bool
-	// Failing says that its container does not stay up or cannot be started.
-	Failing bool
 	// PeerAddress and ClientURL are where its member is reached by the others and by clients.
 	PeerAddress string
 	ClientURL   string
@@ -158,8 +158,9 @@ type Member struct {
 
 // Peer is the leader's view of another member.
 type Peer struct {
-	// Active says that it answered lately; Caught that it is close to the leader's commit.
-	Active, Caught bool
+	// Active says that it answered lately; Caught that it is close to the leader's commit; Streaming that
+	// entries flow to it without a gap.
+	Active, Caught, Streaming bool
 	// Far says that it needs a snapshot.
 	Far bool
 }

@@ -12,13 +12,15 @@ func guardOf(m *Membership) int32 {
 }
 
 // alive says that the leader has heard from a member lately and that the member is in step with it. A
-// learner that has not caught up counts as failed, and so does an unreachable member.
+// learner that has not caught up counts as failed, and so does an unreachable member. A voter under load may
+// trail by more than a learner may, as long as entries flow to it.
 func alive(leader Pod, id string) bool {
 	if id == leader.Report.Member {
 		return true
 	}
 	p := leader.Report.Peers[id]
-	return p.Active && p.Caught
+	e, _ := leader.Report.Membership.Find(id)
+	return p.Active && (p.Caught || p.Streaming && (e.Voter || e.Outgoing))
 }
 
 // active says that the leader has heard from a member lately.

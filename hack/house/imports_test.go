@@ -50,7 +50,7 @@ var table = map[string]room{
 	"controllers/plan":     {ours: []string{"api/v1alpha1"}, others: []string{"k8s.io/apimachinery"}, why: "pure: observation in, step out"},
 	"controllers/resource": {ours: []string{"api/v1alpha1"}, others: kubernetes, why: "pure builders"},
 	"controllers/observe":  {ours: []string{"api/v1alpha1", "controllers/plan", "controllers/resource", "node/admin"}, others: kubernetes, why: "facts in"},
-	"controllers/act":      {ours: []string{"api/v1alpha1", "controllers/plan", "controllers/resource", "node/admin"}, others: kubernetes, why: "one step out"},
+	"controllers/act":      {ours: []string{"api/v1alpha1", "controllers/observe", "controllers/plan", "controllers/resource", "node/admin"}, others: kubernetes, why: "one step out"},
 	"controllers":          {ours: []string{"api/v1alpha1", "controllers/*", "node/admin"}, others: kubernetes, why: "one screen of observe, plan, act, report"},
 
 	"cmd/raftsman": {ours: []string{"node", "node/*", "controllers", "controllers/*", "api/v1alpha1"}, others: append(slices.Clone(kubernetes), "github.com/spf13/cobra", "google.golang.org/", "go.etcd.io/etcd/api/v3"), why: "wiring only"},

@@ -117,6 +117,9 @@ func checkGlobals(t *testing.T, set *token.FileSet, pkg string, file *ast.File) 
 				continue
 			}
 			for i, name := range v.Names {
+				if pkg == "cmd/raftsman" && name.Name == "version" {
+					continue // the linker sets it, and it can set nothing but a variable
+				}
 				if i >= len(v.Values) || !isConstant(v.Values[i]) {
 					t.Errorf("%s: package-level variable %s: pass it as an argument, or make it a constant, a function or a sentinel error", set.Position(name.Pos()), name.Name)
 				}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 )
 
 // maxBody bounds a request and an answer, in bytes: a membership of hundreds of members fits.
@@ -16,9 +17,14 @@ const maxBody = 1 << 20
 type StatusOptions struct {
 	// Hash asks for StateHash.
 	Hash bool
-	// Quorum asks for Quorate: one linearizable read.
+	// Quorum asks for Quorate: one linearizable read. One that is not answered before the context ends leaves
+	// Quorate false and is not an error.
 	Quorum bool
 }
+
+// quorumPatience bounds the linearizable read of a status, so that the rest of the report still arrives while
+// there is no quorum. It is shorter than what the operator waits for a report, and longer than an election.
+const quorumPatience = 1500 * time.Millisecond
 
 // Node is what the endpoint needs of a member. A refusal is an *Error; any other error is answered as
 // ReasonUnavailable, because its outcome may be unknown.
@@ -36,7 +42,14 @@ func NewHandler(m Node) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
 		query := r.URL.Query()
-		status, err := m.Status(r.Context(), StatusOptions{Hash: query.Get("hash") == "1", Quorum: query.Get("quorum") == "1"})
+		options := StatusOptions{Hash: query.Get("hash") == "1", Quorum: query.Get("quorum") == "1"}
+		ctx := r.Context()
+		if options.Quorum {
+			patient, cancel := context.WithTimeout(ctx, quorumPatience)
+			defer cancel()
+			ctx = patient
+		}
+		status, err := m.Status(ctx, options)
 		if err != nil {
 			refuse(w, err)
 			return

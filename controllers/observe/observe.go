@@ -1,0 +1,254 @@
+// Package observe gathers the facts: Kubernetes objects from the cache, and every member's own report from
+// the member itself. An error of a member is a fact about that member, never an error of the observation.
+package observe
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	api "raftsman.dev/api/v1alpha1"
+	"raftsman.dev/controllers/plan"
+	"raftsman.dev/controllers/resource"
+	"raftsman.dev/node/admin"
+)
+
+// patience is how long one member may take over its report.
+const patience = 2 * time.Second
+
+// Observer looks at RaftClusters.
+type Observer struct {
+	// Objects reads Kubernetes; a cache will do, because acts check what matters again.
+	Objects client.Reader
+	// HTTP carries the questions to members.
+	HTTP     *http.Client
+	Defaults resource.Defaults
+}
+
+// Sight is one RaftCluster as it was found, what is wanted of it, and what was seen.
+type Sight struct {
+	Cluster *api.RaftCluster
+	Want    plan.Spec
+	Seen    plan.Observation
+}
+
+// AdminURL is where the member in a Pod answers the operator.
+func AdminURL(podIP string) string {
+	return "http://" + net.JoinHostPort(podIP, strconv.Itoa(resource.AdminPort))
+}
+
+// Look gathers all facts about one RaftCluster. The error is the API's: not found, or unreachable.
+func (o Observer) Look(ctx context.Context, key types.NamespacedName) (*Sight, error) {
+	c := &api.RaftCluster{}
+	if err := o.Objects.Get(ctx, key, c); err != nil {
+		return nil, fmt.Errorf("read RaftCluster %s: %w", key, err)
+	}
+	s := &Sight{Cluster: c.DeepCopy(), Want: wanted(c)}
+	s.Seen.Latched = latched(c)
+	steps := []func(context.Context, *Sight) error{o.objects, o.pods, o.claims}
+	for _, step := range steps {
+		if err := step(ctx, s); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func wanted(c *api.RaftCluster) plan.Spec {
+	return plan.Spec{
+		Name:        c.Name,
+		Replicas:    c.Wanted(),
+		Paused:      c.Spec.Paused,
+		Deleting:    c.DeletionTimestamp != nil,
+		KeepVolumes: c.Spec.Storage.Retention.WhenScaled == api.Retain,
+	}
+}
+
+func latched(c *api.RaftCluster) plan.Latched {
+	return plan.Latched{
+		ClusterID:   c.Status.ClusterID,
+		Founder:     c.Status.Founder,
+		Initialized: meta.IsStatusConditionTrue(c.Status.Conditions, api.ConditionInitialized),
+		Hibernated:  c.Status.HibernatedReplicas,
+		Operation:   c.Status.Operation,
+	}
+}
+
+// objects compares what there is with what the spec gives at the present sizes.
+func (o Observer) objects(ctx context.Context, s *Sight) error {
+	sizes := resource.Sizes{}
+	set := &appsv1.StatefulSet{}
+	err := o.Objects.Get(ctx, client.ObjectKeyFromObject(s.Cluster), set)
+	switch {
+	case err == nil:
+		s.Seen.Set = &plan.Set{Replicas: 1}
+		if set.Spec.Replicas != nil {
+			s.Seen.Set.Replicas = *set.Spec.Replicas
+		}
+		// Until the controller has looked at the newest template, its revision is the one before.
+		if set.Status.ObservedGeneration >= set.Generation {
+			s.Seen.Set.Revision = set.Status.UpdateRevision
+		}
+		sizes.Replicas = s.Seen.Set.Replicas
+	case !apierrors.IsNotFound(err):
+		return fmt.Errorf("read StatefulSet %s: %w", client.ObjectKeyFromObject(s.Cluster), err)
+	}
+	budget := &policyv1.PodDisruptionBudget{}
+	err = o.Objects.Get(ctx, client.ObjectKeyFromObject(s.Cluster), budget)
+	switch {
+	case err == nil:
+		if budget.Spec.MinAvailable != nil {
+			sizes.Guard = int32(budget.Spec.MinAvailable.IntValue())
+			s.Seen.Guard = &sizes.Guard
+		}
+	case !apierrors.IsNotFound(err):
+		return fmt.Errorf("read PodDisruptionBudget %s: %w", client.ObjectKeyFromObject(s.Cluster), err)
+	}
+	return o.outdated(ctx, s, sizes)
+}
+
+func (o Observer) pods(ctx context.Context, s *Sight) error {
+	list := &corev1.PodList{}
+	if err := o.Objects.List(ctx, list, mine(s.Cluster)...); err != nil {
+		return fmt.Errorf("list Pods of RaftCluster %s: %w", client.ObjectKeyFromObject(s.Cluster), err)
+	}
+	var found []corev1.Pod
+	for _, p := range list.Items {
+		if _, ok := s.Want.Ordinal(p.Name); ok {
+			found = append(found, p)
+		}
+	}
+	slices.SortFunc(found, func(a, b corev1.Pod) int { return byOrdinal(s.Want, a.Name, b.Name) })
+	s.Seen.Pods = make([]plan.Pod, len(found))
+	var asked sync.WaitGroup
+	for i := range found {
+		asked.Go(func() { s.Seen.Pods[i] = o.pod(ctx, s.Cluster, &found[i]) })
+	}
+	asked.Wait()
+	return nil
+}
+
+func byOrdinal(want plan.Spec, a, b string) int {
+	x, _ := want.Ordinal(a)
+	y, _ := want.Ordinal(b)
+	return cmp.Compare(x, y)
+}
+
+// pod is one Pod with its member's report.
+func (o Observer) pod(ctx context.Context, c *api.RaftCluster, p *corev1.Pod) plan.Pod {
+	seen := plan.Pod{
+		Name: p.Name, UID: string(p.UID), IP: p.Status.PodIP,
+		Revision:    p.Labels[appsv1.ControllerRevisionHashLabelKey],
+		Leaving:     p.DeletionTimestamp != nil,
+		PeerAddress: resource.PeerAddress(c, p.Name),
+		ClientURL:   resource.ClientURL(c, p.Name),
+	}
+	for _, cond := range p.Status.Conditions {
+		seen.Ready = seen.Ready || cond.Type == corev1.PodReady && cond.Status == corev1.ConditionTrue
+	}
+	if p.Status.PodIP == "" || p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded {
+		seen.Silence = waiting(p)
+		return seen
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	report, err := admin.Client{HTTP: o.HTTP}.Status(ctx, AdminURL(p.Status.PodIP), admin.StatusOptions{Quorum: true})
+	switch {
+	case err != nil:
+		seen.Silence = waiting(p)
+	case report.Name != p.Name:
+		// The cache may hold an address that has been given to another Pod since.
+		seen.Silence = fmt.Sprintf("%s answers at its address", report.Name)
+	default:
+		seen.Report = translate(&report)
+	}
+	return seen
+}
+
+// waiting is why a Pod does not answer, in words that stay the same while nothing changes.
+func waiting(p *corev1.Pod) string {
+	for _, c := range p.Status.ContainerStatuses {
+		if w := c.State.Waiting; w != nil && w.Reason != "" {
+			return w.Reason
+		}
+		if c.State.Terminated != nil {
+			return "its container has ended"
+		}
+	}
+	for _, cond := range p.Status.Conditions {
+		if cond.Type == corev1.PodScheduled && cond.Status == corev1.ConditionFalse {
+			return cond.Reason
+		}
+	}
+	if p.Status.PodIP == "" {
+		return "it has not started yet"
+	}
+	return "its admin port is silent"
+}
+
+func translate(a *admin.Status) *plan.Report {
+	r := &plan.Report{
+		Member: a.MemberID, Cluster: a.ClusterID, Version: a.Version, State: plan.State(a.State), Problem: a.Problem,
+		Leads: a.Role == admin.RoleLeader, Term: a.Term, Ready: a.Ready, Open: a.Open, Quorate: a.Quorate,
+	}
+	if a.Membership != nil {
+		r.Membership = &plan.Membership{Index: a.Membership.Index, Committed: a.Membership.Committed, Joint: a.Membership.Joint}
+		for _, e := range a.Membership.Members {
+			r.Membership.Members = append(r.Membership.Members, plan.Member{
+				ID: e.ID, Name: e.Name,
+				Voter:    e.Seat == admin.SeatVoter || e.Seat == admin.SeatIncoming,
+				Incoming: e.Seat == admin.SeatIncoming,
+				Outgoing: e.Seat == admin.SeatOutgoing,
+			})
+		}
+	}
+	if r.Leads {
+		r.Peers = map[string]plan.Peer{}
+		for _, p := range a.Progress {
+			r.Peers[p.ID] = plan.Peer{Active: p.Active, Caught: p.Caught, Streaming: p.Mode == "stream", Far: p.Mode == "snapshot"}
+		}
+	}
+	return r
+}
+
+func (o Observer) claims(ctx context.Context, s *Sight) error {
+	list := &corev1.PersistentVolumeClaimList{}
+	if err := o.Objects.List(ctx, list, mine(s.Cluster)...); err != nil {
+		return fmt.Errorf("list claims of RaftCluster %s: %w", client.ObjectKeyFromObject(s.Cluster), err)
+	}
+	prefix := resource.ClaimName("")
+	for _, c := range list.Items {
+		pod := c.Name[min(len(prefix), len(c.Name)):]
+		if _, ok := s.Want.Ordinal(pod); !ok || c.Name != resource.ClaimName(pod) {
+			continue
+		}
+		claim := plan.Claim{Name: c.Name, UID: string(c.UID), Pod: pod, Leaving: c.DeletionTimestamp != nil}
+		if c.Annotations[api.AnnotationClaim] == string(c.UID) {
+			claim.Member = c.Annotations[api.AnnotationMember]
+		}
+		s.Seen.Claims = append(s.Seen.Claims, claim)
+	}
+	slices.SortFunc(s.Seen.Claims, func(a, b plan.Claim) int { return byOrdinal(s.Want, a.Pod, b.Pod) })
+	return nil
+}
+
+// mine selects what belongs to a RaftCluster.
+func mine(c *api.RaftCluster) []client.ListOption {
+	return []client.ListOption{client.InNamespace(c.Namespace), client.MatchingLabelsSelector{Selector: labels.SelectorFromSet(resource.Selector(c))}}
+}

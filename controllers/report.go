@@ -1,0 +1,100 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	api "raftsman.dev/api/v1alpha1"
+	"raftsman.dev/controllers/observe"
+	"raftsman.dev/controllers/plan"
+	"raftsman.dev/controllers/resource"
+)
+
+// announce writes status before an act that begins or advances an operation, and before the first act of all,
+// so that nobody takes the object for finished. A latch carries its status in its own write.
+func (r *Reconciler) announce(ctx context.Context, s *observe.Sight, step plan.Step) error {
+	if step.Kind == plan.Latch {
+		r.describe(s, step)
+		return nil
+	}
+	if step.Kind == plan.Rest || step.Kind == plan.Wait {
+		return nil
+	}
+	return r.report(ctx, s, step)
+}
+
+// describe computes the status that belongs to a step.
+func (r *Reconciler) describe(s *observe.Sight, step plan.Step) {
+	plan.Describe(&s.Cluster.Status, s.Cluster.Generation, s.Want, s.Seen, step, r.Now())
+	s.Cluster.Status.Selector = labels.SelectorFromSet(resource.Selector(s.Cluster)).String()
+}
+
+// report writes status if it has changed, on the version that was observed: whoever was faster wins, and the
+// facts are gathered again.
+func (r *Reconciler) report(ctx context.Context, s *observe.Sight, step plan.Step) error {
+	before := s.Cluster.Status.DeepCopy()
+	r.describe(s, step)
+	if equality.Semantic.DeepEqual(*before, s.Cluster.Status) {
+		return nil
+	}
+	if err := r.Objects.Status().Update(ctx, s.Cluster); err != nil {
+		return fmt.Errorf("write status: %w", err)
+	}
+	r.turns(s.Cluster, before, step)
+	return nil
+}
+
+// tell records what has been done.
+func (r *Reconciler) tell(ctx context.Context, c *api.RaftCluster, step plan.Step) {
+	log := logr.FromContextOrDiscard(ctx)
+	if step.Kind == plan.Rest || step.Kind == plan.Wait {
+		log.V(1).Info("nothing to do")
+		return
+	}
+	log.Info("done")
+	if step.Event != "" {
+		r.Events.Eventf(c, nil, corev1.EventTypeNormal, step.Event, string(step.Kind), "%s", step.Why)
+	}
+}
+
+// turns records the turning points between two statuses.
+func (r *Reconciler) turns(c *api.RaftCluster, before *api.RaftClusterStatus, step plan.Step) {
+	was, is := operation(before), operation(&c.Status)
+	if was != is {
+		switch is {
+		case api.OperationGrow:
+			r.Events.Eventf(c, nil, corev1.EventTypeNormal, api.EventScaleUp, string(step.Kind), "growing to %d voters", c.Wanted())
+		case api.OperationShrink:
+			r.Events.Eventf(c, nil, corev1.EventTypeNormal, api.EventScaleDown, string(step.Kind), "shrinking to %d voters", c.Wanted())
+		case api.OperationRoll:
+			r.Events.Eventf(c, nil, corev1.EventTypeNormal, api.EventRollingUpdateStarted, string(step.Kind), "replacing the Pods of an old revision one by one")
+		}
+		if was == api.OperationRoll && c.Status.UpdatedReplicas == c.Status.Replicas {
+			r.Events.Eventf(c, nil, corev1.EventTypeNormal, api.EventRollingUpdateCompleted, string(step.Kind), "all Pods are of the wanted revision")
+		}
+	}
+	lost := func(s *api.RaftClusterStatus) bool {
+		a := meta.FindStatusCondition(s.Conditions, api.ConditionAvailable)
+		return a != nil && a.Status == metav1.ConditionFalse && a.Reason == api.ReasonQuorumLost
+	}
+	switch {
+	case !lost(before) && lost(&c.Status):
+		r.Events.Eventf(c, nil, corev1.EventTypeWarning, api.EventQuorumLost, string(step.Kind), "%s", step.Why)
+	case lost(before) && meta.IsStatusConditionTrue(c.Status.Conditions, api.ConditionAvailable):
+		r.Events.Eventf(c, nil, corev1.EventTypeNormal, api.EventQuorumRestored, string(step.Kind), "a quorum answers again")
+	}
+}
+
+func operation(s *api.RaftClusterStatus) api.OperationType {
+	if s.Operation == nil {
+		return ""
+	}
+	return s.Operation.Type
+}
