@@ -162,6 +162,9 @@ func (o Observer) pod(ctx context.Context, c *api.RaftCluster, p *corev1.Pod) pl
 	for _, cond := range p.Status.Conditions {
 		seen.Ready = seen.Ready || cond.Type == corev1.PodReady && cond.Status == corev1.ConditionTrue
 	}
+	for _, container := range p.Status.ContainerStatuses {
+		seen.Running = seen.Running || container.State.Running != nil
+	}
 	if p.Status.PodIP == "" || p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded {
 		seen.Silence = waiting(p)
 		return seen

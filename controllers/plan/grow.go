@@ -30,21 +30,26 @@ func learn(want Spec, seen Observation) (Step, bool) {
 	return s, len(names) > 0
 }
 
+// namesakes are the other voters with a learner's name. It was made a learner because its Pod had answered
+// with its ID and not with theirs: their data is gone, whether or not the Pod answers just now.
+func namesakes(m *Membership, e Member) []string {
+	return m.ids(func(o Member) bool { return o.Voter && o.Name == e.Name && o.ID != e.ID })
+}
+
 // newcomers are the learners of wanted names, parted into those that replace a voter whose data is gone and
-// those that make the group larger, with the voters that are replaced.
-func newcomers(want Spec, seen Observation, m *Membership) (replacing, replaced, fresh []string) {
+// those that make the group larger.
+func newcomers(want Spec, seen Observation, m *Membership) (replacing, fresh []string) {
 	for _, e := range m.Members {
 		if e.Voter || e.Outgoing || !want.wanted(e.Name) || seen.superseded(e) {
 			continue
 		}
-		old := m.ids(func(o Member) bool { return o.Voter && o.Name == e.Name && seen.superseded(o) })
-		if len(old) > 0 {
-			replacing, replaced = append(replacing, e.ID), append(replaced, old...)
+		if len(namesakes(m, e)) > 0 {
+			replacing = append(replacing, e.ID)
 		} else {
 			fresh = append(fresh, e.ID)
 		}
 	}
-	return replacing, replaced, fresh
+	return replacing, fresh
 }
 
 // replace promotes the newcomers that have caught up in place of the voters whose data is gone: one joint
@@ -52,7 +57,7 @@ func newcomers(want Spec, seen Observation, m *Membership) (replacing, replaced,
 func replace(want Spec, seen Observation) (Step, bool) {
 	leader, _ := seen.Leader()
 	m := leader.Report.Membership
-	replacing, _, _ := newcomers(want, seen, m)
+	replacing, _ := newcomers(want, seen, m)
 	if len(replacing) == 0 {
 		return Step{}, false
 	}
@@ -64,7 +69,7 @@ func replace(want Spec, seen Observation) (Step, bool) {
 		}
 		e, _ := m.Find(id)
 		change.Promote = append(change.Promote, id)
-		change.Remove = append(change.Remove, m.ids(func(o Member) bool { return o.Voter && o.Name == e.Name && seen.superseded(o) })...)
+		change.Remove = append(change.Remove, namesakes(m, e)...)
 	}
 	if len(change.Promote) == 0 {
 		s.Why = "waiting until the new members have caught up: " + strings.Join(replacing, ", ")
@@ -100,10 +105,11 @@ func grow(want Spec, seen Observation) (Step, bool) {
 	leader, _ := seen.Leader()
 	m := leader.Report.Membership
 	before := m.Voters()
-	if len(before) >= int(want.Replicas) {
+	staying := m.ids(func(e Member) bool { return e.Voter && want.wanted(e.Name) })
+	if len(staying) >= int(want.Replicas) {
 		return Step{}, false
 	}
-	_, _, fresh := newcomers(want, seen, m)
+	_, fresh := newcomers(want, seen, m)
 	s := Step{Kind: Wait, Reason: api.ReasonWaitingForLearnerCatchUp, Pod: leader, Operation: birthOr(seen, api.OperationGrow)}
 	for _, id := range fresh {
 		if !alive(leader, id) {
@@ -112,8 +118,8 @@ func grow(want Spec, seen Observation) (Step, bool) {
 		}
 	}
 	after := append(without(before, nil), fresh...)
-	if len(after) < int(want.Replicas) {
-		s.Reason, s.Why = api.ReasonAddingLearner, fmt.Sprintf("%d of %d members are there: waiting for the other Pods", len(after), want.Replicas)
+	if there := len(staying) + len(fresh); there < int(want.Replicas) {
+		s.Reason, s.Why = api.ReasonAddingLearner, fmt.Sprintf("%d of %d members are there: waiting for the other Pods", there, want.Replicas)
 		return s, true
 	}
 	if !survives(leader, before, after, nil) {

@@ -83,22 +83,23 @@ func (o Observation) superseded(e Member) bool {
 	return p.Report.State == Unjoined || o.ours(p)
 }
 
-// staleLearners removes learners whose data is gone: they never counted, so nothing can be lost.
-func staleLearners(want Spec, seen Observation) (Step, bool) {
+// stale removes learners whose data is gone, which never counted, and voters whose data is gone when another
+// voter of their name has taken their place already.
+func stale(want Spec, seen Observation) (Step, bool) {
 	leader, _ := seen.Leader()
 	m := leader.Report.Membership
 	var gone []string
 	for _, e := range m.Members {
-		if !e.Voter && want.wanted(e.Name) && seen.superseded(e) {
+		if want.wanted(e.Name) && seen.superseded(e) && (!e.Voter || len(namesakes(m, e)) > 0) {
 			gone = append(gone, e.ID)
 		}
 	}
-	if len(gone) == 0 {
+	if len(gone) == 0 || !survives(leader, m.Voters(), without(m.Voters(), gone), nil) {
 		return Step{}, false
 	}
 	return Step{
 		Kind: Change, Reason: api.ReasonRemovingMember, Pod: leader, Change: &MembershipChange{Index: m.Index, Remove: gone},
-		Operation: birthOr(seen, api.OperationReplace), Event: api.EventMemberRemoved, Why: "removing learners whose disks are lost: " + strings.Join(gone, ", "),
+		Operation: birthOr(seen, api.OperationReplace), Event: api.EventMemberRemoved, Why: "removing members whose disks are lost: " + strings.Join(gone, ", "),
 	}, true
 }
 
@@ -147,12 +148,15 @@ func removed(want Spec, seen Observation) (Step, bool) {
 	return Step{}, false
 }
 
-// shrink removes the members with the highest ordinals, by ID, in one change; one that leads hands over first.
+// shrink removes the members with the highest ordinals, by ID, in one change; one that leads hands over
+// first. Newcomers that stay and have caught up become voters in the same change.
 func shrink(want Spec, seen Observation) (Step, bool) {
 	leader, _ := seen.Leader()
 	m := leader.Report.Membership
 	victims := m.ids(func(e Member) bool { o, ok := want.Ordinal(e.Name); return ok && o >= want.Replicas })
-	before, after := m.Voters(), without(m.Voters(), victims)
+	_, fresh := newcomers(want, seen, m)
+	fresh = slices.DeleteFunc(fresh, func(id string) bool { return !alive(leader, id) })
+	before, after := m.Voters(), append(without(m.Voters(), victims), fresh...)
 	if len(victims) == 0 || len(after) == 0 {
 		return Step{}, false
 	}
@@ -166,9 +170,11 @@ func shrink(want Spec, seen Observation) (Step, bool) {
 		return s, true
 	}
 	if slices.Contains(victims, leader.Report.Member) {
-		return handOver(seen, leader, after, s), true
+		if stay := without(before, victims); len(stay) > 0 {
+			return handOver(seen, leader, stay, s), true
+		}
 	}
-	s.Kind, s.Event, s.Change = Change, api.EventMemberRemoved, &MembershipChange{Index: m.Index, Remove: victims}
+	s.Kind, s.Event, s.Change = Change, api.EventMemberRemoved, &MembershipChange{Index: m.Index, Promote: fresh, Remove: victims}
 	return s, true
 }
 

@@ -21,7 +21,7 @@ var rules = []rule{
 	deleting, paused, strangers, adopt, objects, hibernate, wake,
 	dead, sizeBeforeBirth, abandon, birth, form, awaitQuorum,
 	finishMembership, initialize, open, annotate,
-	staleLearners, corrupt, removed, shrink, learn, replace, raise, grow, lower, volumes, relax, roll, settle,
+	stale, corrupt, removed, learn, replace, shrink, raise, grow, lower, volumes, relax, roll, settle,
 }
 
 // Next is the one step to take now. It is Rest when the cluster is as wanted or nothing may be done.
@@ -133,10 +133,12 @@ func wake(_ Spec, seen Observation) (Step, bool) {
 	return s, true
 }
 
-// dead removes Pods of an old template in which nothing lives, so that a bad template can be reverted.
+// dead removes Pods of an old template in which nothing lives, so that a bad template can be reverted. A
+// member that is only out of the operator's reach may be holding the quorum up, so silence alone is not death;
+// before birth there is nothing to hold up.
 func dead(_ Spec, seen Observation) (Step, bool) {
 	for _, p := range seen.Pods {
-		if seen.outdated(p) && !p.Leaving && !p.Ready && p.Report == nil {
+		if seen.outdated(p) && !p.Leaving && !p.Ready && p.Report == nil && (!p.Running || seen.Latched.ClusterID == "") {
 			return Step{
 				Kind: Remove, Reason: api.ReasonRollingUpdate, Pod: p, Operation: birthOr(seen, api.OperationRoll), Event: api.EventPodRolled,
 				Why: fmt.Sprintf("%s is of an old revision and nothing lives in it", p.Name),

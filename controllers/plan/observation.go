@@ -87,6 +87,8 @@ type Pod struct {
 	// Revision is the controller-revision-hash of the template it was made from.
 	Revision string
 	Ready    bool
+	// Running says that its container runs, as the kubelet tells, whether or not the member answers.
+	Running bool
 	// Leaving says that it is being deleted.
 	Leaving bool
 	// PeerAddress and ClientURL are where its member is reached by the others and by clients.
