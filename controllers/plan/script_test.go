@@ -1,0 +1,118 @@
+package plan
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	api "raftsman.dev/api/v1alpha1"
+)
+
+// TestScripts tells the planner's stories. Rewrite them with: go test ./controllers/plan -args -rewrite.
+//
+//	world replicas=N seed=N [keep]   a new world with nothing in it
+//	settle [turns=N]                 turns until the planner rests or N are over; prints each new step
+//	step [half]                      one turn; with half the operator dies after announcing
+//	want replicas=N [paused]         another spec
+//	template NAME [bad]              a new Pod template
+//	lose disk=N | damage disk=N | delete pod=N | silence pod=N | hear pod=N
+//	stray pod=N cluster=ID           the Pod comes up with the data of another cluster
+//	forget                           status is lost
+//	status                           what status says
+func TestScripts(t *testing.T) {
+	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		var w *world
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			if d.Cmd == "world" {
+				seed, replicas := uint64(1), 3
+				d.MaybeScanArgs(t, "seed", &seed)
+				d.MaybeScanArgs(t, "replicas", &replicas)
+				w = newWorld(rand.New(rand.NewPCG(seed, seed)), Spec{Name: "db", Replicas: int32(replicas), KeepVolumes: d.HasArg("keep")})
+				return ""
+			}
+			before := len(w.log)
+			out := w.script(t, d) + strings.Join(w.log[before:], "\n")
+			if len(w.broken) > 0 {
+				t.Fatalf("%s: %v", d.Pos, w.broken)
+			}
+			return out
+		})
+	})
+}
+
+func (w *world) script(t *testing.T, d *datadriven.TestData) string {
+	n := 0
+	for _, key := range []string{"disk", "pod"} {
+		d.MaybeScanArgs(t, key, &n)
+	}
+	at := int32(n)
+	switch d.Cmd {
+	case "settle":
+		turns := 200
+		d.MaybeScanArgs(t, "turns", &turns)
+		for range turns {
+			w.tick()
+			if s := w.operate(false); s.Kind == Rest {
+				break
+			}
+		}
+	case "step":
+		w.tick()
+		w.operate(d.HasArg("half"))
+	case "want":
+		w.want.Paused = d.HasArg("paused")
+		replicas := int(w.want.Replicas)
+		d.MaybeScanArgs(t, "replicas", &replicas)
+		w.want.Replicas = int32(replicas)
+	case "template":
+		w.set.Revision = d.CmdArgs[0].Key
+		w.bad[w.set.Revision] = d.HasArg("bad")
+	case "lose":
+		w.pods[at].leaving, w.claims[at].leaving = true, true
+	case "damage":
+		w.claims[at].corrupt = true
+	case "delete":
+		w.pods[at].leaving = true
+	case "silence", "hear":
+		w.silent[at] = d.Cmd == "silence"
+	case "stray":
+		var cluster string
+		d.ScanArgs(t, "cluster", &cluster)
+		w.claims[at].cluster = cluster
+		w.groups[cluster] = &group{id: cluster, index: 1, members: []Member{{ID: w.claims[at].member, Name: w.want.Pod(at), Voter: true}}, caught: map[string]bool{}}
+	case "forget":
+		w.latched = Latched{}
+	case "status":
+		return w.status()
+	default:
+		t.Fatalf("%s: unknown command %s", d.Pos, d.Cmd)
+	}
+	return ""
+}
+
+// status renders what people see.
+func (w *world) status() string {
+	seen := w.observe()
+	step := Next(w.want, seen, w.now)
+	s := &api.RaftClusterStatus{Operation: w.latched.Operation}
+	Describe(s, 1, w.want, seen, step, w.now)
+	var b strings.Builder
+	fmt.Fprintf(&b, "pods %d ready %d updated %d voters %d learners %d leader %q version %q\n", s.Replicas, s.ReadyReplicas, s.UpdatedReplicas, s.VotingMembers, s.Learners, s.Leader, s.Version)
+	for _, m := range s.Members {
+		fmt.Fprintf(&b, "%s %s %s ready=%v lag=%s\n", m.Name, m.ID, m.Role, m.Ready, m.Lag)
+	}
+	for _, kind := range []string{api.ConditionReady, api.ConditionAvailable, api.ConditionProgressing, api.ConditionDegraded, api.ConditionInitialized, api.ConditionReconciling, api.ConditionStalled} {
+		if c := meta.FindStatusCondition(s.Conditions, kind); c != nil {
+			fmt.Fprintf(&b, "%s=%s %s: %s\n", c.Type, c.Status, c.Reason, c.Message)
+		}
+	}
+	if s.Operation != nil {
+		fmt.Fprintf(&b, "operation %s %s %s since %s\n", s.Operation.Type, s.Operation.Step, s.Operation.Member, s.Operation.StartedAt.UTC().Format(time.TimeOnly))
+	}
+	return b.String()
+}
