@@ -150,6 +150,7 @@ type DeleteRequest struct {
 // own failure (ErrKeyNotFound, ...): then nothing was changed. Duplicate says that the command had been
 // applied before (or is below its origin's floor) and did nothing now.
 type Result struct {
+	ID        CommandID
 	Revision  Revision
 	Succeeded bool
 	Responses []OpResult

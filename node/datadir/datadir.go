@@ -1,0 +1,227 @@
+// Package datadir is one member's data directory: its lock, its identity, and where things lie in it.
+//
+// The identity file (version 1, frozen; integers little-endian) is written beside itself, synced and
+// renamed, and the directory is synced:
+//
+//	0   8   magic "RAFTIDN\x01": the last byte is the version
+//	8   8   member ID
+//	16  8   cluster ID, 0 while unjoined
+//	24  8   boot
+//	32  1   1 when the cluster has removed this identity
+//	33  2   n, the length of the name
+//	35  n   name
+//	    4   CRC-32C of everything before
+package datadir
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"raftsman.dev/node/raft"
+	"raftsman.dev/node/vfs"
+)
+
+const (
+	magic        = "RAFTIDN\x01"
+	identityFile = "identity"
+	lockFile     = "lock"
+	fixedSize    = 35
+	maxName      = 253
+)
+
+// Sentinels: what the caller does differs.
+var (
+	// ErrCorrupt: the identity, or the log that belongs to it, is damaged or missing.
+	ErrCorrupt = errors.New("data directory is damaged")
+	// ErrForeign: the directory belongs to another member or cluster, or is not Raftsman's at all.
+	ErrForeign = errors.New("data directory is another's")
+)
+
+// Identity is who a member is.
+type Identity struct {
+	Member  raft.MemberID
+	Cluster raft.ClusterID // 0 while unjoined
+	Boot    raft.Boot
+	Name    string
+	Removed bool
+}
+
+// Dir is an open, locked data directory.
+type Dir struct {
+	fs   vfs.FS
+	path string
+	id   Identity
+	lock io.Closer
+}
+
+// Open locks the directory, reads its identity or draws a new one by draw, and counts the boot. Every
+// refusal leaves the disk as it was. An identity that its cluster has removed is set aside first, with all its
+// data, and a new one is drawn.
+func Open(fsys vfs.FS, path, name string, draw func() uint64) (*Dir, error) {
+	if name == "" || len(name) > maxName {
+		return nil, fmt.Errorf("member name %q: it must have 1 to %d bytes", name, maxName)
+	}
+	names, err := fsys.List(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("data directory %s: %w", path, err)
+	}
+	if err := refuse(path, names); err != nil {
+		return nil, err
+	}
+	if err := fsys.MkdirAll(path); err != nil {
+		return nil, fmt.Errorf("make data directory %s: %w", path, err)
+	}
+	lock, err := fsys.Lock(filepath.Join(path, lockFile))
+	if err != nil {
+		return nil, fmt.Errorf("data directory %s is in use by another process; stop that one first: %w", path, err)
+	}
+	d := &Dir{fs: fsys, path: path, lock: lock}
+	if err := d.begin(name, slices.Contains(names, identityFile), draw); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return d, nil
+}
+
+// refuse rejects a directory that holds something, but no identity.
+func refuse(path string, names []string) error {
+	if slices.Contains(names, identityFile) {
+		return nil
+	}
+	for _, n := range names {
+		switch {
+		case n == lockFile || n == identityFile+".tmp" || n == "lost+found" || strings.HasPrefix(n, "aside-"):
+		case n == "log" || n == "store":
+			return fmt.Errorf("data directory %s holds a %s but no identity: do not start this member again; remove it from the cluster and let a new one replace it: %w", path, n, ErrCorrupt)
+		default:
+			return fmt.Errorf("%s is not a Raftsman data directory: it holds %q; name an empty one: %w", path, n, ErrForeign)
+		}
+	}
+	return nil
+}
+
+func (d *Dir) begin(name string, exists bool, draw func() uint64) error {
+	if !exists {
+		return d.birth(name, draw)
+	}
+	b, err := vfs.ReadFile(d.fs, filepath.Join(d.path, identityFile), 1<<10)
+	if err != nil {
+		return fmt.Errorf("data directory %s: %w", d.path, errors.Join(err, ErrCorrupt))
+	}
+	if d.id, err = decode(b); err != nil {
+		return fmt.Errorf("identity of data directory %s: %w; do not start this member again: remove it from the cluster and let a new one replace it", d.path, err)
+	}
+	if d.id.Name != name {
+		return fmt.Errorf("data directory %s belongs to member %q, not %q: name the directory of this member, or start it as %q: %w", d.path, d.id.Name, name, d.id.Name, ErrForeign)
+	}
+	if d.id.Removed {
+		return d.setAside(name, draw)
+	}
+	d.id.Boot++
+	return d.save()
+}
+
+// birth draws an identity for an empty directory.
+func (d *Dir) birth(name string, draw func() uint64) error {
+	d.id = Identity{Name: name, Boot: 1}
+	for d.id.Member == 0 {
+		d.id.Member = raft.MemberID(draw())
+	}
+	if err := d.save(); err != nil {
+		return err
+	}
+	return d.fs.SyncDir(filepath.Dir(d.path))
+}
+
+// setAside keeps the removed identity's data beside, and begins anew. The identity goes last, so that a crash
+// in between is taken up again at the next start.
+func (d *Dir) setAside(name string, draw func() uint64) error {
+	aside := filepath.Join(d.path, "aside-"+d.id.Member.String())
+	if err := d.fs.MkdirAll(aside); err != nil {
+		return err
+	}
+	for _, part := range []string{"log", "store"} {
+		err := d.fs.Rename(filepath.Join(d.path, part), filepath.Join(aside, part))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("set aside %s of removed member %v: %w", part, d.id.Member, err)
+		}
+	}
+	if err := errors.Join(d.fs.SyncDir(aside), d.fs.SyncDir(d.path)); err != nil {
+		return err
+	}
+	return d.birth(name, draw)
+}
+
+// Identity is who this member is, with the boot counted by Open.
+func (d *Dir) Identity() Identity { return d.id }
+
+// Join makes the member one of that cluster, for ever. Another cluster is ErrForeign.
+func (d *Dir) Join(cluster raft.ClusterID) error {
+	if d.id.Cluster == cluster {
+		return nil
+	}
+	if d.id.Cluster != 0 {
+		return fmt.Errorf("member %v belongs to cluster %v and cannot join %v: %w", d.id.Member, d.id.Cluster, cluster, ErrForeign)
+	}
+	d.id.Cluster = cluster
+	if err := d.save(); err != nil {
+		d.id.Cluster = 0
+		return err
+	}
+	return nil
+}
+
+// MarkRemoved notes that the cluster goes on without this identity; the next Open sets it aside.
+func (d *Dir) MarkRemoved() error {
+	d.id.Removed = true
+	return d.save()
+}
+
+// Log and Store are where the parts lie.
+func (d *Dir) Log() string   { return filepath.Join(d.path, "log") }
+func (d *Dir) Store() string { return filepath.Join(d.path, "store") }
+
+// Close gives the lock back.
+func (d *Dir) Close() error { return d.lock.Close() }
+
+func (d *Dir) save() error {
+	if err := vfs.WriteFile(d.fs, d.path, identityFile, encode(d.id)); err != nil {
+		return fmt.Errorf("write the identity of data directory %s: %w", d.path, err)
+	}
+	return nil
+}
+
+func encode(id Identity) []byte {
+	b := []byte(magic)
+	for _, v := range []uint64{uint64(id.Member), uint64(id.Cluster), uint64(id.Boot)} {
+		b = binary.LittleEndian.AppendUint64(b, v)
+	}
+	removed := byte(0)
+	if id.Removed {
+		removed = 1
+	}
+	b = binary.LittleEndian.AppendUint16(append(b, removed), uint16(len(id.Name)))
+	b = append(b, id.Name...)
+	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
+}
+
+func decode(b []byte) (Identity, error) {
+	if len(b) >= 8 && string(b[:7]) == magic[:7] && b[7] != magic[7] {
+		return Identity{}, fmt.Errorf("it is of format version %d, this program knows %d: %w", b[7], magic[7], ErrForeign)
+	}
+	if len(b) < fixedSize+4 || string(b[:8]) != magic || len(b) != fixedSize+4+int(binary.LittleEndian.Uint16(b[33:])) ||
+		binary.LittleEndian.Uint32(b[len(b)-4:]) != crc32.Checksum(b[:len(b)-4], crc32.MakeTable(crc32.Castagnoli)) {
+		return Identity{}, fmt.Errorf("it does not verify: %w", ErrCorrupt)
+	}
+	u := func(at int) uint64 { return binary.LittleEndian.Uint64(b[at:]) }
+	return Identity{
+		Member: raft.MemberID(u(8)), Cluster: raft.ClusterID(u(16)), Boot: raft.Boot(u(24)),
+		Removed: b[32] == 1, Name: string(b[fixedSize : len(b)-4]),
+	}, nil
+}

@@ -1,0 +1,237 @@
+package kv
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// The byte form of a command, version 1: the version byte, origin and boot and sequence and floor as
+// uvarints, a byte that is 1 for Open, then the transaction: its compares, success and failure operations,
+// each list with its count. Byte strings carry their length. Integers are uvarints, signed ones zigzag.
+const (
+	commandVersion = 1
+	maxNesting     = 8
+	maxListed      = 1 << 16
+
+	opRange, opPut, opDelete, opTxn = 1, 2, 3, 4
+
+	flagPrevKV, flagIgnoreValue, flagIgnoreLease = 1, 2, 4
+	flagKeysOnly, flagCountOnly                  = 1, 2
+)
+
+// AppendTo appends the command's byte form to dst.
+func (c *Command) AppendTo(dst []byte) []byte {
+	if dst == nil {
+		dst = make([]byte, 0, 64+c.Txn.size())
+	}
+	dst = append(dst, commandVersion)
+	for _, v := range []uint64{c.ID.Origin, c.ID.Boot, c.ID.Seq, c.Floor} {
+		dst = binary.AppendUvarint(dst, v)
+	}
+	if c.Open {
+		return append(dst, 1)
+	}
+	return appendTxn(append(dst, 0), &c.Txn)
+}
+
+// size estimates the bytes of keys and values, so that most commands are encoded in one allocation.
+func (t *Txn) size() int {
+	n := 0
+	for _, op := range t.Success {
+		if op.Put != nil {
+			n += len(op.Put.Key) + len(op.Put.Value) + 16
+		}
+	}
+	return n
+}
+
+func appendTxn(b []byte, t *Txn) []byte {
+	b = binary.AppendUvarint(b, uint64(len(t.Compares)))
+	for i := range t.Compares {
+		c := &t.Compares[i]
+		b = append(b, byte(c.Target), byte(c.Result))
+		b = appendBytes(appendBytes(b, c.Key), c.End)
+		b = appendBytes(binary.AppendVarint(b, c.Number), c.Value)
+	}
+	b = appendOps(b, t.Success)
+	return appendOps(b, t.Failure)
+}
+
+func appendOps(b []byte, ops []Op) []byte {
+	b = binary.AppendUvarint(b, uint64(len(ops)))
+	for i := range ops {
+		switch op := &ops[i]; {
+		case op.Range != nil:
+			b = appendRange(append(b, opRange), op.Range)
+		case op.Put != nil:
+			p := op.Put
+			b = append(b, opPut, flags(p.PrevKV, p.IgnoreValue, p.IgnoreLease))
+			b = binary.AppendVarint(appendBytes(appendBytes(b, p.Key), p.Value), p.Lease)
+		case op.Delete != nil:
+			b = append(b, opDelete, flags(op.Delete.PrevKV))
+			b = appendBytes(appendBytes(b, op.Delete.Key), op.Delete.End)
+		case op.Txn != nil:
+			b = appendTxn(append(b, opTxn), op.Txn)
+		}
+	}
+	return b
+}
+
+func appendRange(b []byte, r *RangeRequest) []byte {
+	b = append(b, flags(r.KeysOnly, r.CountOnly), byte(r.Order), byte(r.Target))
+	b = appendBytes(appendBytes(b, r.Key), r.End)
+	for _, v := range []int64{r.Limit, int64(r.Revision), int64(r.MinMod), int64(r.MaxMod), int64(r.MinCreate), int64(r.MaxCreate)} {
+		b = binary.AppendVarint(b, v)
+	}
+	return b
+}
+
+func flags(bits ...bool) byte {
+	var f byte
+	for i, set := range bits {
+		if set {
+			f |= 1 << i
+		}
+	}
+	return f
+}
+
+func appendBytes(b, v []byte) []byte { return append(binary.AppendUvarint(b, uint64(len(v))), v...) }
+
+// DecodeCommand reads what AppendTo wrote; keys and values alias b. Errors match ErrMalformed.
+func DecodeCommand(b []byte) (Command, error) {
+	d := decoder{b: b}
+	var c Command
+	if v := d.byte(); v != commandVersion && !d.bad {
+		return c, fmt.Errorf("command of version %d, this program knows %d: %w", v, commandVersion, ErrMalformed)
+	}
+	c.ID = CommandID{Origin: d.uvarint(), Boot: d.uvarint(), Seq: d.uvarint()}
+	c.Floor = d.uvarint()
+	switch d.byte() {
+	case 0:
+		c.Txn = d.txn(0)
+	case 1:
+		c.Open = true
+	default:
+		d.bad = true
+	}
+	if d.bad || len(d.b) != 0 {
+		return Command{}, fmt.Errorf("command of %d bytes: %w", len(b), ErrMalformed)
+	}
+	return c, nil
+}
+
+// decoder takes bounded values off the front of a slice; after the first that does not fit it is bad and
+// gives zeros.
+type decoder struct {
+	b   []byte
+	bad bool
+}
+
+func (d *decoder) byte() byte {
+	if d.bad || len(d.b) == 0 {
+		d.bad = true
+		return 0
+	}
+	v := d.b[0]
+	d.b = d.b[1:]
+	return v
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if d.bad || n <= 0 {
+		d.bad = true
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) varint() int64 {
+	v, n := binary.Varint(d.b)
+	if d.bad || n <= 0 {
+		d.bad = true
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) bytes() []byte {
+	n := d.uvarint()
+	if d.bad || n > uint64(len(d.b)) {
+		d.bad = true
+		return nil
+	}
+	v := d.b[:n:n]
+	d.b = d.b[n:]
+	if n == 0 {
+		return nil
+	}
+	return v
+}
+
+// count reads a list's length; each element takes at least one byte, so it cannot exceed what is left.
+func (d *decoder) count() int {
+	n := d.uvarint()
+	if n > uint64(len(d.b)) || n > maxListed {
+		d.bad = true
+		return 0
+	}
+	return int(n)
+}
+
+func (d *decoder) txn(depth int) Txn {
+	var t Txn
+	if depth > maxNesting {
+		d.bad = true
+		return t
+	}
+	for n := d.count(); n > 0 && !d.bad; n-- {
+		c := Compare{Target: CompareTarget(d.byte()), Result: CompareResult(d.byte()), Key: d.bytes(), End: d.bytes(), Number: d.varint(), Value: d.bytes()}
+		d.bad = d.bad || c.Target > CompareLease || c.Result > CompareNotEqual
+		t.Compares = append(t.Compares, c)
+	}
+	t.Success = d.ops(depth)
+	t.Failure = d.ops(depth)
+	return t
+}
+
+func (d *decoder) ops(depth int) []Op {
+	n := d.count()
+	if n == 0 {
+		return nil
+	}
+	ops := make([]Op, 0, min(n, 128))
+	for ; n > 0 && !d.bad; n-- {
+		switch d.byte() {
+		case opRange:
+			ops = append(ops, Op{Range: d.rangeRequest()})
+		case opPut:
+			f := d.byte()
+			ops = append(ops, Op{Put: &PutRequest{
+				PrevKV: f&flagPrevKV != 0, IgnoreValue: f&flagIgnoreValue != 0, IgnoreLease: f&flagIgnoreLease != 0,
+				Key: d.bytes(), Value: d.bytes(), Lease: d.varint(),
+			}})
+		case opDelete:
+			ops = append(ops, Op{Delete: &DeleteRequest{PrevKV: d.byte()&flagPrevKV != 0, Key: d.bytes(), End: d.bytes()}})
+		case opTxn:
+			t := d.txn(depth + 1)
+			ops = append(ops, Op{Txn: &t})
+		default:
+			d.bad = true
+		}
+	}
+	return ops
+}
+
+func (d *decoder) rangeRequest() *RangeRequest {
+	f := d.byte()
+	return &RangeRequest{
+		KeysOnly: f&flagKeysOnly != 0, CountOnly: f&flagCountOnly != 0,
+		Order: SortOrder(d.byte()), Target: SortTarget(d.byte()), Key: d.bytes(), End: d.bytes(), Limit: d.varint(),
+		Revision: Revision(d.varint()), MinMod: Revision(d.varint()), MaxMod: Revision(d.varint()),
+		MinCreate: Revision(d.varint()), MaxCreate: Revision(d.varint()),
+	}
+}

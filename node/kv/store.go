@@ -1,0 +1,394 @@
+package kv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Options are the store's tuning and surroundings.
+type Options struct {
+	// FS is the file system; nil is the operating system's.
+	FS vfs.FS
+	// MemTableBytes is the size of a memory table; a flush makes that much durable at once. Default 32 MiB.
+	MemTableBytes uint64
+	// BlockCacheBytes is the size of the block cache. Default 64 MiB.
+	BlockCacheBytes int64
+	// CacheSlots is how many keys' newest versions are remembered for puts, at about 96 bytes each.
+	// Default 262144.
+	CacheSlots int
+	// Logger hears what Pebble has to say; nil drops it, but for what is fatal.
+	Logger pebble.Logger
+}
+
+func (o *Options) fill() {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.MemTableBytes == 0 {
+		o.MemTableBytes = 32 << 20
+	}
+	if o.BlockCacheBytes == 0 {
+		o.BlockCacheBytes = 64 << 20
+	}
+	if o.CacheSlots == 0 {
+		o.CacheSlots = 1 << 18
+	}
+	if o.Logger == nil {
+		o.Logger = quiet{}
+	}
+}
+
+// Store is one member's state machine. Apply, Switch and Close are for one goroutine; everything else may
+// run beside them.
+type Store struct {
+	dir  string
+	opts Options
+
+	// Owned by the applying goroutine.
+	gen     *generation
+	meta    meta
+	windows map[uint64]*window
+	cache   *metaCache
+
+	// What readers see. While seq is odd a batch is being committed; published is valid for the database
+	// state at an even seq.
+	seq       atomic.Uint64
+	published atomic.Pointer[published]
+	committed sync.RWMutex // write-locked while a batch is committed, for readers that want both at once
+}
+
+// published is the state that readers may see together.
+type published struct {
+	gen  *generation
+	meta meta
+}
+
+// generation is one Pebble database; it is closed when it is neither current nor viewed.
+type generation struct {
+	db   *pebble.DB
+	dir  string
+	refs atomic.Int64
+	gone func() error // removes it once it is closed
+}
+
+func (g *generation) release() error {
+	if g.refs.Add(-1) > 0 {
+		return nil
+	}
+	err := g.db.Close()
+	if g.gone != nil {
+		err = errors.Join(err, g.gone())
+	}
+	return err
+}
+
+// Open opens the store in dir, or makes an empty one where there is none.
+func Open(dir string, opts Options) (*Store, error) {
+	opts.fill()
+	s := &Store{dir: dir, opts: opts, cache: newMetaCache(opts.CacheSlots)}
+	if err := opts.FS.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("store %s: %w", dir, err)
+	}
+	number, err := s.currentGeneration()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.removeOthers(number); err != nil {
+		return nil, err
+	}
+	gen, err := s.openGeneration(number)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.adopt(gen); err != nil {
+		return nil, errors.Join(err, gen.release())
+	}
+	return s, nil
+}
+
+// openDB opens the Pebble database in dir.
+func (s *Store) openDB(dir string) (*pebble.DB, error) {
+	cache := pebble.NewCache(s.opts.BlockCacheBytes)
+	defer cache.Unref()
+	options := &pebble.Options{
+		FS:                          s.opts.FS,
+		Cache:                       cache,
+		DisableWAL:                  true,
+		MemTableSize:                s.opts.MemTableBytes,
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       4,
+		L0StopWritesThreshold:       24,
+		FormatMajorVersion:          pebble.FormatNewest,
+		Logger:                      s.opts.Logger,
+	}
+	db, err := pebble.Open(dir, options)
+	if err != nil {
+		return nil, fmt.Errorf("open the store's database in %s: %w", dir, errors.Join(err, ErrCorrupt))
+	}
+	return db, nil
+}
+
+// adopt reads the state of a generation and makes it the one in force.
+func (s *Store) adopt(gen *generation) error {
+	m, err := readMeta(gen.db, nil)
+	if err != nil {
+		return err
+	}
+	windows, err := readWindows(gen.db)
+	if err != nil {
+		return err
+	}
+	s.gen, s.meta, s.windows = gen, m, windows
+	s.cache.clear()
+	s.publish(gen, m)
+	return nil
+}
+
+func (s *Store) publish(gen *generation, m meta) {
+	s.published.Store(&published{gen: gen, meta: m})
+}
+
+// readMeta reads the applied row; a database without one is new and empty, at revision 1.
+func readMeta(r pebble.Reader, o *pebble.IterOptions) (meta, error) {
+	if o == nil {
+		o = &pebble.IterOptions{}
+	}
+	o.LowerBound, o.UpperBound = []byte("m"), []byte("n")
+	it, err := r.NewIter(o)
+	if err != nil {
+		return meta{}, err
+	}
+	defer it.Close()
+	if it.SeekGE(rowVersion()) && string(it.Key()) == string(rowVersion()) {
+		if v := it.Value(); len(v) != 1 || v[0] != layoutVersion {
+			return meta{}, fmt.Errorf("store has layout version %v, this program knows %d: start it with the program that wrote it", v, layoutVersion)
+		}
+	}
+	if !it.SeekGE(rowApplied()) || string(it.Key()) != string(rowApplied()) {
+		return meta{revision: 1}, it.Error()
+	}
+	return decodeMeta(it.Value())
+}
+
+func readWindows(r pebble.Reader) (map[uint64]*window, error) {
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: []byte{prefixWindow}, UpperBound: []byte{prefixWindow + 1}})
+	if err != nil {
+		return nil, err
+	}
+	defer it.Close()
+	windows := map[uint64]*window{}
+	for ok := it.First(); ok; ok = it.Next() {
+		w, err := decodeWindow(it.Value())
+		if err != nil {
+			return nil, err
+		}
+		if len(it.Key()) != 9 {
+			return nil, fmt.Errorf("window row %x: %w", it.Key(), ErrCorrupt)
+		}
+		var origin uint64
+		for _, b := range it.Key()[1:] {
+			origin = origin<<8 | uint64(b)
+		}
+		windows[origin] = &w
+	}
+	return windows, it.Error()
+}
+
+// commit writes the batch's rows at once and lets readers see them.
+func (s *Store) commit(b *batch) error {
+	rows := s.gen.db.NewBatch()
+	defer rows.Close()
+	if s.meta.Index == 0 {
+		if err := rows.Set(rowVersion(), []byte{layoutVersion}, nil); err != nil {
+			return err
+		}
+	}
+	if err := b.fill(rows); err != nil {
+		return err
+	}
+	s.committed.Lock()
+	s.seq.Add(1)
+	err := rows.Commit(pebble.NoSync)
+	if err == nil {
+		s.publish(s.gen, b.meta)
+	}
+	s.seq.Add(1)
+	s.committed.Unlock()
+	if err != nil {
+		return fmt.Errorf("commit to the store: %w", err)
+	}
+	s.meta = b.meta
+	for _, key := range b.order {
+		kv := &b.written[key].kv
+		s.cache.put(kv.Key, prior{create: kv.CreateRevision, mod: kv.ModRevision, version: kv.Version, lease: kv.Lease})
+	}
+	return nil
+}
+
+// lookup reads what a put needs of a key from the database and remembers it.
+func (s *Store) lookup(key []byte) (prior, bool, error) {
+	kv, ok, err := s.getKey(s.gen.db, key)
+	if err != nil {
+		return prior{}, false, err
+	}
+	p := prior{create: kv.CreateRevision, mod: kv.ModRevision, version: kv.Version, lease: kv.Lease}
+	s.cache.put(key, p)
+	return p, ok, nil
+}
+
+// getKey reads one key; the value is a copy.
+func (s *Store) getKey(r pebble.Reader, key []byte) (KeyValue, bool, error) {
+	var room [128]byte
+	v, closer, err := r.Get(rowKey(room[:0], key))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return KeyValue{}, false, nil
+	}
+	if err != nil {
+		return KeyValue{}, false, fmt.Errorf("read key %q: %w", key, err)
+	}
+	defer closer.Close()
+	kv, err := decodeVersion(key, append([]byte(nil), v...))
+	return kv, err == nil, err
+}
+
+// scanKeys reads [lo, hi) in order; what f gets is reused.
+func scanKeys(r pebble.Reader, lo, hi []byte, f func(KeyValue) bool) error {
+	upper := []byte{prefixKey + 1}
+	if hi != nil {
+		upper = rowKey(nil, hi)
+	}
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: rowKey(nil, lo), UpperBound: upper})
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	for ok := it.First(); ok; ok = it.Next() {
+		kv, err := decodeVersion(it.Key()[1:], it.Value())
+		if err != nil {
+			return err
+		}
+		if !f(kv) {
+			break
+		}
+	}
+	return it.Error()
+}
+
+// Applied reports how far the store is.
+func (s *Store) Applied() Applied { return s.published.Load().meta.Applied }
+
+// Revision is the store's revision.
+func (s *Store) Revision() Revision { return s.published.Load().meta.revision }
+
+// Opened reports whether the cluster has been opened to clients.
+func (s *Store) Opened() bool { return s.published.Load().meta.opened }
+
+// Durable is the applied index that would survive a loss of power now, read back from what the database has
+// flushed.
+func (s *Store) Durable() (uint64, error) {
+	v := s.acquire()
+	defer v.Close()
+	m, err := readMeta(v.gen.db, &pebble.IterOptions{OnlyReadGuaranteedDurable: true})
+	return m.Index, err
+}
+
+// Flush makes everything applied so far durable.
+func (s *Store) Flush() error {
+	v := s.acquire()
+	defer v.Close()
+	return v.gen.db.Flush()
+}
+
+// Read runs a read-only transaction on a consistent view.
+func (s *Store) Read(ctx context.Context, t Txn) (Result, error) {
+	if err := ctx.Err(); err != nil {
+		return Result{}, err
+	}
+	if len(t.Compares) == 0 && len(t.Success) == 1 && t.Success[0].Range != nil && len(t.Success[0].Range.End) == 0 {
+		if res, ok, err := s.readOne(t.Success[0].Range); ok || err != nil {
+			return res, err
+		}
+	}
+	v := s.View()
+	defer v.Close()
+	b, err := choose(v, &t)
+	if err == nil {
+		err = check(v, &b)
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	return readTxn(v, &b)
+}
+
+// readOne reads a single key without a snapshot: it looks, and looks whether a batch was committed meanwhile.
+// ok is false when that keeps happening.
+func (s *Store) readOne(r *RangeRequest) (Result, bool, error) {
+	for range 4 {
+		before := s.seq.Load()
+		if before%2 == 1 {
+			runtime.Gosched()
+			continue
+		}
+		v := s.acquire()
+		src := oneSource{s: s, v: v}
+		err := checkRevision(&src, r)
+		var res *RangeResult
+		if err == nil {
+			res, err = readRange(&src, r)
+		}
+		if err := v.Close(); err != nil {
+			return Result{}, false, err
+		}
+		if s.seq.Load() != before {
+			continue
+		}
+		if err != nil {
+			return Result{}, false, err
+		}
+		return Result{Revision: res.Revision, Succeeded: true, Responses: []OpResult{{Range: res}}}, true, nil
+	}
+	return Result{}, false, nil
+}
+
+// oneSource reads the database as it is.
+type oneSource struct {
+	s *Store
+	v *View
+}
+
+func (o *oneSource) get(key []byte) (KeyValue, bool, error) { return o.s.getKey(o.v.gen.db, key) }
+func (o *oneSource) scan(lo, hi []byte, f func(KeyValue) bool) error {
+	return scanKeys(o.v.gen.db, lo, hi, f)
+}
+func (o *oneSource) revision() Revision { return o.v.meta.revision }
+
+// Size is the database's size on disk in bytes.
+func (s *Store) Size() int64 {
+	v := s.acquire()
+	defer v.Close()
+	return int64(v.gen.db.Metrics().DiskSpaceUsage())
+}
+
+// Close closes the store. What was not flushed is read again from the log at the next start.
+func (s *Store) Close() error { return s.gen.release() }
+
+func isCommandError(err error) bool {
+	return errors.Is(err, ErrKeyNotFound) || errors.Is(err, ErrLeaseNotFound) || errors.Is(err, ErrCompacted) || errors.Is(err, ErrFutureRevision)
+}
+
+// quiet drops what Pebble says, but for what it cannot survive.
+type quiet struct{}
+
+func (quiet) Infof(string, ...any)  {}
+func (quiet) Errorf(string, ...any) {}
+func (quiet) Fatalf(format string, args ...any) {
+	panic(fmt.Sprintf("store: "+format, args...))
+}

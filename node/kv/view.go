@@ -1,0 +1,108 @@
+package kv
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc64"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// View is a consistent, pinned state of the store. It must be closed.
+type View struct {
+	gen  *generation
+	meta meta
+	snap *pebble.Snapshot // nil for a view of the newest state that only pins the generation
+}
+
+// View pins the newest state.
+func (s *Store) View() *View {
+	s.committed.RLock()
+	defer s.committed.RUnlock()
+	v := s.acquire()
+	v.snap = v.gen.db.NewSnapshot()
+	return v
+}
+
+// acquire pins the generation in force.
+func (s *Store) acquire() *View {
+	for {
+		p := s.published.Load()
+		if n := p.gen.refs.Load(); n > 0 && p.gen.refs.CompareAndSwap(n, n+1) {
+			return &View{gen: p.gen, meta: p.meta}
+		}
+	}
+}
+
+// Close lets go of the state.
+func (v *View) Close() error {
+	var err error
+	if v.snap != nil {
+		err = v.snap.Close()
+	}
+	return errors.Join(err, v.gen.release())
+}
+
+// Applied is how far the viewed state is.
+func (v *View) Applied() Applied { return v.meta.Applied }
+
+func (v *View) revision() Revision { return v.meta.revision }
+
+func (v *View) get(key []byte) (KeyValue, bool, error) {
+	return (*Store)(nil).getKey(v.snap, key)
+}
+
+func (v *View) scan(lo, hi []byte, f func(KeyValue) bool) error {
+	return scanKeys(v.snap, lo, hi, f)
+}
+
+// exportBytes is about how large an exported chunk is.
+const exportBytes = 256 << 10
+
+// Export gives out the whole state in chunks, in order. A chunk is rows, each a length-prefixed key and
+// value; f must not keep it.
+func (v *View) Export(f func(chunk []byte) error) error {
+	var chunk []byte
+	err := v.rows(func(key, value []byte) error {
+		chunk = appendBytes(appendBytes(chunk, key), value)
+		if len(chunk) < exportBytes {
+			return nil
+		}
+		err := f(chunk)
+		chunk = chunk[:0]
+		return err
+	})
+	if err == nil && len(chunk) > 0 {
+		err = f(chunk)
+	}
+	return err
+}
+
+func (v *View) rows(f func(key, value []byte) error) error {
+	it, err := v.snap.NewIter(nil)
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	for ok := it.First(); ok; ok = it.Next() {
+		if err := f(it.Key(), it.Value()); err != nil {
+			return err
+		}
+	}
+	return it.Error()
+}
+
+// Hash is a checksum of the logical state at the returned applied index: equal on equal members.
+func (s *Store) Hash() (hash, applied uint64, err error) {
+	v := s.View()
+	defer v.Close()
+	h := crc64.New(crc64.MakeTable(crc64.ECMA))
+	err = v.rows(func(key, value []byte) error {
+		_, err := h.Write(appendBytes(appendBytes(nil, key), value))
+		return err
+	})
+	if err != nil {
+		return 0, 0, fmt.Errorf("hash the store: %w", err)
+	}
+	return h.Sum64(), v.meta.Index, nil
+}

@@ -1,0 +1,209 @@
+package transport
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"raftsman.dev/node/raft"
+)
+
+// accept takes connections until the listener is closed.
+func (t *Transport) accept() {
+	for {
+		c, err := t.cfg.Listener.Accept()
+		if err != nil {
+			if t.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			t.cfg.Log("accept failed", "error", err.Error())
+			if !(&peer{ctx: t.ctx}).pause(minBackoff) {
+				return
+			}
+			continue
+		}
+		if t.cfg.ServerTLS != nil {
+			c = tls.Server(c, t.cfg.ServerTLS)
+		}
+		if !t.track(c, true) {
+			c.Close()
+			return
+		}
+		t.wg.Go(func() {
+			defer t.track(c, false)
+			defer c.Close()
+			if err := t.serve(c); err != nil && t.ctx.Err() == nil && !errors.Is(err, io.EOF) {
+				t.cfg.Log("connection ended", "from", c.RemoteAddr().String(), "error", err.Error())
+			}
+		})
+	}
+}
+
+func (t *Transport) track(c net.Conn, open bool) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mu.closed {
+		return false
+	}
+	if open {
+		t.mu.conns[c] = true
+	} else {
+		delete(t.mu.conns, c)
+	}
+	return true
+}
+
+// serve answers one connection's handshake and reads it to its end.
+func (t *Transport) serve(c net.Conn) error {
+	if err := c.SetDeadline(time.Now().Add(helloTimeout)); err != nil {
+		return err
+	}
+	in, err := readHello(c)
+	if err != nil {
+		return err
+	}
+	r, adopt := judge(t.cfg.Self(), in)
+	if r == refusedNot && adopt {
+		if err := t.cfg.Handler.Adopt(in.Cluster); err != nil {
+			r = refusedCluster
+		}
+	}
+	answer := hello{kind: kindAccepted, lowest: lowestVersion, highest: highestVersion, Identity: t.cfg.Self(), meant: in.Member, refusal: r}
+	if r != refusedNot {
+		answer.kind = kindRefused
+	}
+	if _, err := c.Write(answer.encode()); err != nil {
+		return err
+	}
+	if r != refusedNot {
+		return fmt.Errorf("refused member %v (%s) of cluster %v, who meant member %v: reason %d: %w", in.Member, in.Name, in.Cluster, in.meant, r, ErrHandshake)
+	}
+	if err := c.SetDeadline(time.Time{}); err != nil {
+		return err
+	}
+	switch in.kind {
+	case kindMessages:
+		return t.read(c, in)
+	case kindSnapshot:
+		return t.takeSnapshot(c, in)
+	}
+	return nil
+}
+
+// read hands a peer's messages on, as many at once as have arrived.
+func (t *Transport) read(c net.Conn, in hello) error {
+	if !t.met(in, 1) {
+		return fmt.Errorf("member %v is no member and too many such are connected: %w", in.Member, ErrHandshake)
+	}
+	defer t.met(in, -1)
+	self := t.cfg.Self().Member
+	br := bufio.NewReaderSize(c, 64<<10)
+	dec := newDecoder()
+	for {
+		var batch []raft.Message
+		for len(batch) == 0 || br.Buffered() >= frameHeader && len(batch) < 256 {
+			kind, body, err := readFrame(br)
+			if err != nil {
+				return err
+			}
+			m, known, err := dec.message(kind, body)
+			if err != nil {
+				return err
+			}
+			if known {
+				m.From, m.To = in.Member, self
+				batch = append(batch, m)
+			}
+		}
+		t.cfg.Handler.Receive(batch)
+	}
+}
+
+// met keeps a sending side towards whoever sends to this member, so that it can be answered even where the
+// membership does not name it (yet).
+func (t *Transport) met(in hello, n int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n > 0 && (t.mu.closed || t.mu.peers[in.Member] == nil && len(t.mu.peers) >= maxStrangers) {
+		return false
+	}
+	p := t.mu.peers[in.Member]
+	if p == nil && n > 0 {
+		p = t.ensureLocked(in.Member)
+	}
+	if p != nil {
+		p.inbound += n
+		p.told = in.Address
+		t.sweepLocked()
+	}
+	return true
+}
+
+// takeSnapshot reads a snapshot stream and returns the receiver's verdict: a zero byte, or a length and a reason.
+func (t *Transport) takeSnapshot(c net.Conn, in hello) error {
+	err := t.cfg.Handler.Snapshot(in.Member, patient{c})
+	verdict := []byte{0}
+	if err != nil {
+		reason := clip(err.Error())
+		verdict = append([]byte{byte(max(1, len(reason)))}, reason...)
+	}
+	if err := c.SetWriteDeadline(time.Now().Add(helloTimeout)); err != nil {
+		return err
+	}
+	_, werr := c.Write(verdict)
+	return errors.Join(err, werr)
+}
+
+// SendSnapshot opens a stream of its own to the peer, lets write fill it, and waits for the receiver's verdict.
+func (t *Transport) SendSnapshot(ctx context.Context, to raft.MemberID, write func(io.Writer) error) error {
+	c, _, err := t.find(ctx, kindSnapshot, to)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	defer context.AfterFunc(ctx, func() { c.Close() })()
+	bw := bufio.NewWriterSize(patient{c}, 256<<10)
+	if err := write(bw); err != nil {
+		return err
+	}
+	if err := bw.Flush(); err != nil {
+		return err
+	}
+	var n [1]byte
+	if err := c.SetReadDeadline(time.Now().Add(2 * streamTimeout)); err != nil {
+		return err
+	}
+	if _, err := io.ReadFull(c, n[:]); err != nil {
+		return fmt.Errorf("wait for the verdict of member %v on its snapshot: %w", to, err)
+	}
+	if n[0] == 0 {
+		return nil
+	}
+	reason := make([]byte, n[0])
+	if _, err := io.ReadFull(c, reason); err != nil {
+		return err
+	}
+	return fmt.Errorf("member %v refused the snapshot: %s", to, reason)
+}
+
+// patient is a stream that fails when nothing moves for streamTimeout.
+type patient struct{ net.Conn }
+
+func (p patient) Read(b []byte) (int, error) {
+	if err := p.SetReadDeadline(time.Now().Add(streamTimeout)); err != nil {
+		return 0, err
+	}
+	return p.Conn.Read(b)
+}
+
+func (p patient) Write(b []byte) (int, error) {
+	if err := p.SetWriteDeadline(time.Now().Add(streamTimeout)); err != nil {
+		return 0, err
+	}
+	return p.Conn.Write(b)
+}

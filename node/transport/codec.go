@@ -1,0 +1,283 @@
+package transport
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+
+	"github.com/hashicorp/go-msgpack/v2/codec"
+
+	"raftsman.dev/node/raft"
+)
+
+const (
+	frameHeader = 12
+	maxFrame    = 64 << 20
+)
+
+// The kinds of frame, frozen.
+const (
+	frameVoteRequest uint8 = iota + 1
+	frameVoteReply
+	frameAppend
+	frameAppendReply
+	frameHeartbeat
+	frameHeartbeatReply
+	frameTimeoutNow
+	frameForward
+	frameForwardRefused
+	frameReadRequest
+	frameReadReply
+	frameStranger
+)
+
+// ErrFrame marks bytes that are not a frame.
+var ErrFrame = errors.New("malformed frame")
+
+// envelope is what every body begins with; the bodies below are msgpack arrays of their fields.
+type envelope struct {
+	_struct  bool `codec:",toarray"`
+	Term     uint64
+	FromBoot uint64
+	ToBoot   uint64
+	A, B, C  uint64 // numbers of the kind
+	Flags    uint8
+	Raw      []byte   // entries in their byte form
+	Refs     []uint64 // proposals or refusals
+	Payloads [][]byte
+}
+
+// encoder turns messages into frames in one growing buffer.
+type encoder struct {
+	buf  bytes.Buffer
+	enc  *codec.Encoder
+	env  envelope
+	raw  []byte
+	refs []uint64
+	pays [][]byte
+}
+
+func newEncoder() *encoder {
+	e := &encoder{}
+	e.enc = codec.NewEncoder(&e.buf, handle())
+	return e
+}
+
+func handle() *codec.MsgpackHandle {
+	h := &codec.MsgpackHandle{}
+	h.WriteExt = true
+	h.MaxInitLen = 1 << 10
+	return h
+}
+
+// add appends a message's frame; a message that cannot travel is an error and adds nothing.
+func (e *encoder) add(m raft.Message) error {
+	start := e.buf.Len()
+	kind, err := e.fill(m)
+	if err != nil {
+		return err
+	}
+	e.buf.Write(make([]byte, frameHeader))
+	if err := e.enc.Encode(&e.env); err != nil {
+		e.buf.Truncate(start)
+		return fmt.Errorf("encode %T: %w", m.Body, err)
+	}
+	b := e.buf.Bytes()[start:]
+	if len(b)-frameHeader > maxFrame {
+		e.buf.Truncate(start)
+		return fmt.Errorf("%T of %d bytes is over the bound of %d: %w", m.Body, len(b), maxFrame, ErrFrame)
+	}
+	binary.LittleEndian.PutUint32(b, uint32(len(b)-frameHeader))
+	b[4] = kind
+	binary.LittleEndian.PutUint32(b[8:], frameSum(b[:8], b[frameHeader:]))
+	return nil
+}
+
+func frameSum(head, body []byte) uint32 {
+	return crc32.Update(crc32.Checksum(head, castagnoli()), castagnoli(), body)
+}
+
+func bit(flags ...bool) uint8 {
+	var f uint8
+	for i, set := range flags {
+		if set {
+			f |= 1 << i
+		}
+	}
+	return f
+}
+
+func (e *encoder) fill(m raft.Message) (kind uint8, err error) {
+	v := &e.env
+	*v = envelope{Term: uint64(m.Term), FromBoot: uint64(m.FromBoot), ToBoot: uint64(m.ToBoot)}
+	switch b := m.Body.(type) {
+	case raft.VoteRequest:
+		v.Flags, v.A, v.B, v.C = bit(b.Pre, b.Transfer), b.Campaign, uint64(b.Last.Index), uint64(b.Last.Term)
+		return frameVoteRequest, nil
+	case raft.VoteReply:
+		v.Flags, v.A = bit(b.Pre, b.Granted), b.Campaign
+		return frameVoteReply, nil
+	case raft.Append:
+		v.A, v.B, v.C = uint64(b.Prev.Index), uint64(b.Prev.Term), uint64(b.Commit)
+		e.raw = e.raw[:0]
+		for i := range b.Entries {
+			e.raw = b.Entries[i].AppendTo(e.raw)
+		}
+		v.Raw = e.raw
+		return frameAppend, nil
+	case raft.AppendReply:
+		v.Flags, v.A, v.B, v.C = bit(b.Rejected), uint64(b.Match), uint64(b.Hint.Index), uint64(b.Hint.Term)
+		return frameAppendReply, nil
+	case raft.Heartbeat:
+		v.A, v.B = uint64(b.Commit), b.Read
+		return frameHeartbeat, nil
+	case raft.HeartbeatReply:
+		v.A = b.Read
+		return frameHeartbeatReply, nil
+	case raft.TimeoutNow:
+		return frameTimeoutNow, nil
+	}
+	return e.fillRequest(m.Body)
+}
+
+// fillRequest fills in what clients' requests become between members.
+func (e *encoder) fillRequest(body raft.Body) (kind uint8, err error) {
+	v := &e.env
+	switch b := body.(type) {
+	case raft.Forward:
+		e.refs, e.pays = e.refs[:0], e.pays[:0]
+		for _, p := range b.Proposals {
+			e.refs, e.pays = append(e.refs, p.Ref), append(e.pays, p.Payload)
+		}
+		v.Refs, v.Payloads = e.refs, e.pays
+		return frameForward, nil
+	case raft.ForwardRefused:
+		v.A, v.Refs = uint64(b.Reason), b.Refs
+		return frameForwardRefused, nil
+	case raft.ReadRequest:
+		v.A = b.Ref
+		return frameReadRequest, nil
+	case raft.ReadReply:
+		v.A, v.B, v.C = b.Ref, uint64(b.Index), uint64(b.Reason)
+		return frameReadReply, nil
+	case raft.Stranger:
+		v.A = uint64(b.Config)
+		return frameStranger, nil
+	}
+	return 0, fmt.Errorf("%T does not travel between members: %w", body, ErrFrame)
+}
+
+// readFrame reads one frame; the body is fresh memory that the message may keep.
+func readFrame(r io.Reader) (kind uint8, body []byte, err error) {
+	var head [frameHeader]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return 0, nil, err
+	}
+	n := binary.LittleEndian.Uint32(head[:])
+	if n > maxFrame {
+		return 0, nil, fmt.Errorf("frame claims %d bytes, the bound is %d: %w", n, maxFrame, ErrFrame)
+	}
+	for len(body) < int(n) { // grows as it comes: a length alone makes nobody allocate
+		at := len(body)
+		body = append(body, make([]byte, min(int(n)-at, 1<<20))...)
+		if _, err := io.ReadFull(r, body[at:]); err != nil {
+			return 0, nil, err
+		}
+	}
+	if binary.LittleEndian.Uint32(head[8:]) != frameSum(head[:8], body) {
+		return 0, nil, fmt.Errorf("frame of kind %d does not verify: %w", head[4], ErrFrame)
+	}
+	return head[4], body, nil
+}
+
+// decoder turns frames into messages.
+type decoder struct {
+	dec *codec.Decoder
+	env envelope
+}
+
+func newDecoder() *decoder { return &decoder{dec: codec.NewDecoderBytes(nil, handle())} }
+
+// message decodes a frame's body; known is false for a kind of a newer version.
+func (d *decoder) message(kind uint8, body []byte) (m raft.Message, known bool, err error) {
+	if kind < frameVoteRequest || kind > frameStranger {
+		return raft.Message{}, false, nil
+	}
+	d.env = envelope{}
+	d.dec.ResetBytes(body)
+	if err := d.decode(); err != nil {
+		return raft.Message{}, false, fmt.Errorf("frame of kind %d: %w: %w", kind, ErrFrame, err)
+	}
+	v := &d.env
+	m = raft.Message{Term: raft.Term(v.Term), FromBoot: raft.Boot(v.FromBoot), ToBoot: raft.Boot(v.ToBoot)}
+	m.Body, err = d.body(kind)
+	return m, true, err
+}
+
+// decode keeps a hostile body from stopping the process: the codec panics on some.
+func (d *decoder) decode() (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%v", r)
+		}
+	}()
+	return d.dec.Decode(&d.env)
+}
+
+func (d *decoder) body(kind uint8) (raft.Body, error) {
+	v := &d.env
+	first, second := v.Flags&1 != 0, v.Flags&2 != 0
+	switch kind {
+	case frameVoteRequest:
+		return raft.VoteRequest{Pre: first, Transfer: second, Campaign: v.A, Last: raft.Position{Index: raft.Index(v.B), Term: raft.Term(v.C)}}, nil
+	case frameVoteReply:
+		return raft.VoteReply{Pre: first, Granted: second, Campaign: v.A}, nil
+	case frameAppend:
+		return d.append()
+	case frameAppendReply:
+		return raft.AppendReply{Rejected: first, Match: raft.Index(v.A), Hint: raft.Position{Index: raft.Index(v.B), Term: raft.Term(v.C)}}, nil
+	case frameHeartbeat:
+		return raft.Heartbeat{Commit: raft.Index(v.A), Read: v.B}, nil
+	case frameHeartbeatReply:
+		return raft.HeartbeatReply{Read: v.A}, nil
+	case frameTimeoutNow:
+		return raft.TimeoutNow{}, nil
+	case frameForward:
+		return d.forward()
+	case frameForwardRefused:
+		return raft.ForwardRefused{Refs: v.Refs, Reason: raft.Refusal(v.A)}, nil
+	case frameReadRequest:
+		return raft.ReadRequest{Ref: v.A}, nil
+	case frameReadReply:
+		return raft.ReadReply{Ref: v.A, Index: raft.Index(v.B), Reason: raft.Refusal(v.C)}, nil
+	}
+	return raft.Stranger{Config: raft.Index(v.A)}, nil
+}
+
+func (d *decoder) append() (raft.Body, error) {
+	v := &d.env
+	a := raft.Append{Prev: raft.Position{Index: raft.Index(v.A), Term: raft.Term(v.B)}, Commit: raft.Index(v.C)}
+	for b := v.Raw; len(b) > 0; {
+		e, rest, err := raft.DecodeEntry(b)
+		if err != nil {
+			return nil, fmt.Errorf("append: %w: %w", ErrFrame, err)
+		}
+		a.Entries, b = append(a.Entries, e), rest
+	}
+	return a, nil
+}
+
+func (d *decoder) forward() (raft.Body, error) {
+	v := &d.env
+	if len(v.Refs) != len(v.Payloads) {
+		return nil, fmt.Errorf("forward of %d refs and %d payloads: %w", len(v.Refs), len(v.Payloads), ErrFrame)
+	}
+	f := raft.Forward{Proposals: make([]raft.Proposal, len(v.Refs))}
+	for i := range v.Refs {
+		f.Proposals[i] = raft.Proposal{Ref: v.Refs[i], Payload: v.Payloads[i]}
+	}
+	return f, nil
+}

@@ -1,0 +1,40 @@
+// Package transport connects members: it finds them, makes sure who answers, and carries messages and
+// snapshots. It is the only package that knows msgpack.
+//
+// # Connections
+//
+// Each side dials the other, and sends on the connection that it dialled; what arrives on one that it
+// accepted is only read. Names are resolved afresh at every dial. A peer is tried at the address that worked
+// last, at its hints, then at every address that discovery knows, and the handshake tells who answers: the map
+// from member to address is learned, not configured. Snapshots go on connections of their own.
+//
+// # Handshake (version 1; integers little-endian)
+//
+// The dialler speaks first; the other answers in the same form. Everything after a refusal is silence.
+//
+//	0   8   magic "RAFTPEER"
+//	8   1   kind: 1 messages, 2 snapshot, 3 who are you, 128 accepted, 129 refused
+//	9   1   lowest, and
+//	10  1   highest version of the protocol that the speaker knows; they use the highest that both know
+//	11  8   cluster ID, 0 while unjoined
+//	19  8   member ID of the speaker
+//	27  8   member ID that the speaker means, 0 for whoever answers; in an answer that of the dialler
+//	35  8   boot of the speaker
+//	43  1   refusal: 0 none, 1 another member, 2 another cluster, 3 no common version, 4 busy
+//	44  1   n, the length of the speaker's name
+//	45  1   a, the length of the address at which the speaker says it can be reached
+//	46  n   name
+//	    a   address
+//	    4   CRC-32C of everything before
+//
+// # Frames (version 1)
+//
+//	0   4   n, the length of the body, at most 64 MiB
+//	4   1   kind
+//	5   3   zero
+//	8   4   CRC-32C of bytes 0 to 8 and the body
+//	12  n   body, msgpack: an array [term, from boot, to boot, fields of the kind ...]
+//
+// Entries travel as one raw block in the byte form that the log stores. A frame of a kind that a reader does
+// not know is skipped: a newer version may send more.
+package transport

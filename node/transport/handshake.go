@@ -1,0 +1,132 @@
+package transport
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+
+	"raftsman.dev/node/raft"
+)
+
+const (
+	handshakeMagic = "RAFTPEER"
+	handshakeFixed = 46
+	maxString      = 255
+
+	// The versions of the protocol that this program knows.
+	lowestVersion  = 1
+	highestVersion = 1
+
+	kindMessages = 1
+	kindSnapshot = 2
+	kindWho      = 3
+	kindAccepted = 128
+	kindRefused  = 129
+)
+
+// refusal says why a handshake ended.
+type refusal uint8
+
+const (
+	refusedNot refusal = iota
+	refusedMember
+	refusedCluster
+	refusedVersion
+	refusedBusy
+)
+
+// ErrHandshake marks a connection whose other end is not who was meant.
+var ErrHandshake = errors.New("handshake failed")
+
+// Identity is who a member is on the wire.
+type Identity struct {
+	Member  raft.MemberID
+	Cluster raft.ClusterID
+	Boot    raft.Boot
+	Name    string
+	// Address is where the member says its peer port can be reached: a hint.
+	Address string
+}
+
+// hello is either side's part of the handshake.
+type hello struct {
+	kind            uint8
+	lowest, highest uint8
+	Identity
+	meant   raft.MemberID
+	refusal refusal
+}
+
+func (h *hello) encode() []byte {
+	b := append([]byte(handshakeMagic), h.kind, h.lowest, h.highest)
+	for _, v := range []uint64{uint64(h.Cluster), uint64(h.Member), uint64(h.meant), uint64(h.Boot)} {
+		b = binary.LittleEndian.AppendUint64(b, v)
+	}
+	name, address := clip(h.Name), clip(h.Address)
+	b = append(b, byte(h.refusal), byte(len(name)), byte(len(address)))
+	b = append(append(b, name...), address...)
+	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli()))
+}
+
+func clip(s string) string { return s[:min(len(s), maxString)] }
+
+func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
+
+func readHello(r io.Reader) (hello, error) {
+	b := make([]byte, handshakeFixed, handshakeFixed+2*maxString+4)
+	if _, err := io.ReadFull(r, b); err != nil {
+		return hello{}, fmt.Errorf("%w: %w", ErrHandshake, err)
+	}
+	n, a := int(b[44]), int(b[45])
+	if string(b[:8]) != handshakeMagic {
+		return hello{}, fmt.Errorf("%w: the other end does not speak Raftsman's peer protocol", ErrHandshake)
+	}
+	b = b[:handshakeFixed+n+a+4]
+	if _, err := io.ReadFull(r, b[handshakeFixed:]); err != nil {
+		return hello{}, fmt.Errorf("%w: %w", ErrHandshake, err)
+	}
+	if binary.LittleEndian.Uint32(b[len(b)-4:]) != crc32.Checksum(b[:len(b)-4], castagnoli()) {
+		return hello{}, fmt.Errorf("%w: checksum does not match", ErrHandshake)
+	}
+	u := func(at int) uint64 { return binary.LittleEndian.Uint64(b[at:]) }
+	return hello{
+		kind: b[8], lowest: b[9], highest: b[10],
+		Identity: Identity{Cluster: raft.ClusterID(u(11)), Member: raft.MemberID(u(19)), Boot: raft.Boot(u(35)), Name: string(b[handshakeFixed : handshakeFixed+n]), Address: string(b[handshakeFixed+n : handshakeFixed+n+a])},
+		meant:    raft.MemberID(u(27)), refusal: refusal(b[43]),
+	}, nil
+}
+
+// judge decides whether an incoming hello is for this member. adopt says that the member is unjoined and meant
+// by name: it may become one of the dialler's cluster.
+func judge(self Identity, in hello) (r refusal, adopt bool) {
+	switch {
+	case in.lowest > highestVersion || in.highest < lowestVersion:
+		return refusedVersion, false
+	case in.kind == kindWho:
+		return refusedNot, false
+	case in.meant != self.Member:
+		return refusedMember, false
+	case self.Cluster == 0 && in.Cluster != 0:
+		return refusedNot, true
+	case in.Cluster != self.Cluster || in.Cluster == 0:
+		return refusedCluster, false
+	}
+	return refusedNot, false
+}
+
+// check reads the other side's answer to a hello for member meant of this cluster.
+func check(answer hello, self Identity, meant raft.MemberID) error {
+	switch {
+	case answer.kind == kindAccepted && (meant == 0 || answer.Member == meant):
+		return nil
+	case answer.refusal == refusedCluster:
+		return fmt.Errorf("%w: member %v (%s) there is of cluster %v, this one of %v", ErrHandshake, answer.Member, answer.Name, answer.Cluster, self.Cluster)
+	case answer.refusal == refusedVersion:
+		return fmt.Errorf("%w: member %v (%s) there speaks protocol versions %d to %d, this one %d to %d: upgrade one version at a time", ErrHandshake, answer.Member, answer.Name, answer.lowest, answer.highest, lowestVersion, highestVersion)
+	case answer.refusal == refusedBusy:
+		return fmt.Errorf("%w: member %v (%s) there is busy", ErrHandshake, answer.Member, answer.Name)
+	}
+	return fmt.Errorf("%w: member %v (%s) answers there, not %v", ErrHandshake, answer.Member, answer.Name, meant)
+}
