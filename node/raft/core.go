@@ -62,8 +62,7 @@ type Core struct {
 	readSeq      uint64 // number of the newest read round; never goes back in one boot
 	rounds       []readRound
 	newReads     []pendingRead // asked for since the last Take
-	forwardedTo  MemberID
-	remoteReads  []uint64 // refs sent to the leader, unanswered
+	remoteReads  []uint64      // refs sent to the leader, unanswered
 	boots        map[MemberID]Boot
 	stepDowns    uint64
 	lastStepDown string
