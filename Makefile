@@ -34,7 +34,7 @@ verify: ## format, vet, lint, generated files current, import table, tidy
 	hack/verify.sh
 
 .PHONY: test
-test: unit race e2e ## all that this machine can run
+test: unit race ## all that this machine can run
 
 .PHONY: unit
 unit: ## unit tests of every module, planner loops included

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	api "raftsman.dev/api/v1alpha1"
 )
 
@@ -427,9 +425,4 @@ func (w *world) change(g *group, change *MembershipChange) {
 	if *w.guard < min(guardOf(g.membership()), int32(len(w.living(g)))) && w.latched.Initialized && len(change.Promote) > len(change.Remove) {
 		w.breaks("the group grows under a budget of %d", *w.guard)
 	}
-}
-
-// operationOf makes a latched operation for hand-made observations.
-func operationOf(kind api.OperationType, at time.Time) *api.Operation {
-	return &api.Operation{Type: kind, StartedAt: metav1.NewTime(at)}
 }

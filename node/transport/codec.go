@@ -39,6 +39,7 @@ var ErrFrame = errors.New("malformed frame")
 
 // envelope is what every body begins with; the bodies below are msgpack arrays of their fields.
 type envelope struct {
+	//lint:ignore U1000 the library reads this tag: it makes the body an array
 	_struct  bool `codec:",toarray"`
 	Term     uint64
 	FromBoot uint64
