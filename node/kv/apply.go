@@ -3,6 +3,7 @@ package kv
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -93,6 +94,9 @@ func (b *batch) txn(t *Txn) (Result, error) {
 		return Result{}, err
 	}
 	w := &writing{batch: b, next: b.meta.revision + 1}
+	if chosen.pinned() {
+		w.undo = map[string]*pending{}
+	}
 	res, err := w.run(&chosen)
 	if err != nil {
 		return Result{}, err
@@ -109,6 +113,9 @@ type writing struct {
 	*batch
 	next  Revision
 	wrote bool
+	// undo holds what the batch knew, before the transaction, of each key that it wrote: nil for nothing.
+	// It is kept only for a transaction with a read at an explicit revision.
+	undo map[string]*pending
 }
 
 func (w *writing) revision() Revision {
@@ -128,7 +135,7 @@ func (w *writing) run(b *branch) (Result, error) {
 		case op.Put != nil:
 			r.Put, err = w.put(op.Put)
 		case op.Range != nil:
-			r.Range, err = readRange(w, op.Range)
+			r.Range, err = w.read(op.Range)
 		case op.Delete != nil:
 			r.Delete, err = w.delete(op.Delete)
 		case op.Txn != nil:
@@ -144,6 +151,34 @@ func (w *writing) run(b *branch) (Result, error) {
 	}
 	res.Revision = w.revision()
 	return res, nil
+}
+
+// read sees the transaction's own writes, unless it names the revision before them.
+func (w *writing) read(r *RangeRequest) (*RangeResult, error) {
+	if !w.wrote || r.Revision <= 0 {
+		return readRange(w, r)
+	}
+	res, err := readRange(w.before(), r)
+	if err == nil {
+		res.Revision = w.revision()
+	}
+	return res, err
+}
+
+// before is the batch as it was when the transaction began.
+func (w *writing) before() *batch {
+	b := *w.batch
+	b.written, b.order = maps.Clone(w.written), nil
+	for _, key := range w.order {
+		if p, ours := w.undo[key]; ours && p == nil {
+			delete(b.written, key)
+			continue
+		} else if ours {
+			b.written[key] = p
+		}
+		b.order = append(b.order, key)
+	}
+	return &b
 }
 
 func (w *writing) put(p *PutRequest) (*PutResult, error) {
@@ -210,7 +245,21 @@ func (b *batch) write(kv KeyValue) {
 
 func (w *writing) write(kv KeyValue) {
 	w.wrote = true
+	if w.undo != nil {
+		w.remember(kv.Key)
+	}
 	w.batch.write(kv)
+}
+
+func (w *writing) remember(key []byte) {
+	if _, done := w.undo[string(key)]; done {
+		return
+	}
+	var was *pending
+	if p := w.written[string(key)]; p != nil {
+		was = &pending{p.kv}
+	}
+	w.undo[string(key)] = was
 }
 
 func (w *writing) delete(d *DeleteRequest) (*DeleteResult, error) {

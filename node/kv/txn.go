@@ -75,6 +75,12 @@ type branch struct {
 	nested    []branch // one for each Op with a Txn, in order
 }
 
+// pinned reports whether the branch reads at an explicit revision.
+func (b *branch) pinned() bool {
+	return slices.ContainsFunc(b.ops, func(op Op) bool { return op.Range != nil && op.Range.Revision > 0 }) ||
+		slices.ContainsFunc(b.nested, func(n branch) bool { return n.pinned() })
+}
+
 // choose evaluates all compares against the state before the transaction, as etcd does.
 func choose(src source, t *Txn) (branch, error) {
 	b := branch{succeeded: true, ops: t.Success}
@@ -153,7 +159,7 @@ func readRange(src source, r *RangeRequest) (*RangeResult, error) {
 	visit := func(kv KeyValue) bool {
 		res.Count++
 		if !r.CountOnly && r.wants(&kv) && (fetchAll || r.Limit <= 0 || int64(len(res.KVs)) <= r.Limit) {
-			res.KVs = append(res.KVs, kv.copy(r.KeysOnly))
+			res.KVs = append(res.KVs, kv.copy(r.KeysOnly && r.Target != SortByValue))
 		}
 		return true
 	}
@@ -171,6 +177,11 @@ func readRange(src source, r *RangeRequest) (*RangeResult, error) {
 	r.sort(res.KVs)
 	if r.Limit > 0 && int64(len(res.KVs)) > r.Limit {
 		res.KVs, res.More = res.KVs[:r.Limit], true
+	}
+	if r.KeysOnly {
+		for i := range res.KVs {
+			res.KVs[i].Value = nil
+		}
 	}
 	return res, nil
 }

@@ -1,0 +1,435 @@
+package kv
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// seeds are the seeds of a randomized test: a few, or the one in RAFTSMAN_SEED.
+func seeds(t *testing.T, n int) []uint64 {
+	t.Helper()
+	if s := os.Getenv("RAFTSMAN_SEED"); s != "" {
+		seed, err := strconv.ParseUint(s, 0, 64)
+		if err != nil {
+			t.Fatalf("RAFTSMAN_SEED=%s: %v", s, err)
+		}
+		return []uint64{seed}
+	}
+	var list []uint64
+	for i := range n {
+		list = append(list, uint64(i)+1)
+	}
+	return list
+}
+
+// small are options under which little data already rotates memory tables and overflows the cache.
+func small(fs vfs.FS) Options {
+	return Options{FS: fs, MemTableBytes: 64 << 10, BlockCacheBytes: 1 << 20, CacheSlots: 16}
+}
+
+func mustOpen(t testing.TB, dir string, o Options) *Store {
+	t.Helper()
+	s, err := Open(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// generator draws commands that collide often: few keys, few origins, repeated IDs.
+type generator struct {
+	rng   *rand.Rand
+	boots [3]uint64
+	next  [3]uint64
+	floor [3]uint64
+	now   Revision // the revision around which compares and reads are drawn
+}
+
+func newGenerator(seed uint64) *generator {
+	return &generator{rng: rand.New(rand.NewPCG(seed, 7)), boots: [3]uint64{1, 1, 1}, next: [3]uint64{1, 1, 1}}
+}
+
+func (g *generator) one(in int) bool { return g.rng.IntN(in) == 0 }
+
+func (g *generator) key() []byte {
+	const letters = "\x00ab\xff"
+	b := make([]byte, 1+g.rng.IntN(3))
+	for i := range b {
+		b[i] = letters[g.rng.IntN(len(letters))]
+	}
+	return b
+}
+
+func (g *generator) end() []byte {
+	switch g.rng.IntN(3) {
+	case 0:
+		return nil
+	case 1:
+		return []byte{0}
+	}
+	return g.key()
+}
+
+func (g *generator) value() []byte {
+	size := g.rng.IntN(12)
+	if g.one(40) {
+		size = g.rng.IntN(9000)
+	}
+	return bytes.Repeat([]byte{byte('a' + g.rng.IntN(4))}, size)
+}
+
+func (g *generator) near() Revision { return g.now - Revision(g.rng.IntN(30)) + 2 }
+
+func (g *generator) put() *PutRequest {
+	p := &PutRequest{Key: g.key(), PrevKV: g.one(3), IgnoreValue: g.one(8), IgnoreLease: g.one(8)}
+	if !p.IgnoreValue {
+		p.Value = g.value()
+	}
+	if g.one(60) {
+		p.Lease = 77
+	}
+	return p
+}
+
+func (g *generator) get() *RangeRequest {
+	r := &RangeRequest{Key: g.key(), End: g.end(), KeysOnly: g.one(4), CountOnly: g.one(6)}
+	r.Order, r.Target = SortOrder(g.rng.IntN(3)), SortTarget(g.rng.IntN(5))
+	if g.one(2) {
+		r.Order, r.Target = SortNone, SortByKey
+	}
+	if g.one(2) {
+		r.Limit = int64(g.rng.IntN(6)) - 1
+	}
+	switch g.rng.IntN(12) {
+	case 0:
+		r.Revision = g.now
+	case 1:
+		r.Revision = g.near()
+	case 2:
+		r.Revision = -1
+	}
+	for _, bound := range []*Revision{&r.MinMod, &r.MaxMod, &r.MinCreate, &r.MaxCreate} {
+		if g.one(8) {
+			*bound = g.near()
+		}
+	}
+	return r
+}
+
+func (g *generator) compare() Compare {
+	c := Compare{Key: g.key(), Target: CompareTarget(g.rng.IntN(5)), Result: CompareResult(g.rng.IntN(4))}
+	if g.one(4) {
+		c.End = g.end()
+	}
+	switch c.Target {
+	case CompareValue:
+		c.Value = g.value()
+	case CompareVersion:
+		c.Number = int64(g.rng.IntN(3))
+	case CompareLease:
+		c.Number = int64(g.rng.IntN(2))
+	default:
+		c.Number = int64(g.near())
+		if g.one(2) {
+			c.Number = 0
+		}
+	}
+	return c
+}
+
+func (g *generator) ops(depth int, readOnly bool) []Op {
+	ops := make([]Op, 0, 4)
+	for range g.rng.IntN(4) {
+		switch kind := g.rng.IntN(8); {
+		case kind == 0 && depth < 3:
+			t := g.txn(depth+1, readOnly)
+			ops = append(ops, Op{Txn: &t})
+		case kind < 3 || readOnly:
+			ops = append(ops, Op{Range: g.get()})
+		case kind == 3:
+			ops = append(ops, Op{Delete: g.delete()})
+		default:
+			ops = append(ops, Op{Put: g.put()})
+		}
+	}
+	return ops
+}
+
+func (g *generator) delete() *DeleteRequest {
+	d := &DeleteRequest{Key: g.key(), PrevKV: g.one(2)}
+	if g.one(3) {
+		d.End = g.end()
+	}
+	return d
+}
+
+func (g *generator) txn(depth int, readOnly bool) Txn {
+	var t Txn
+	for range g.rng.IntN(3) {
+		t.Compares = append(t.Compares, g.compare())
+	}
+	t.Success, t.Failure = g.ops(depth, readOnly), g.ops(depth, readOnly)
+	return t
+}
+
+// command draws one command: mostly fresh, sometimes a repetition, a straggler, one beyond the window, or
+// one of an earlier or a later boot.
+func (g *generator) command() Command {
+	o := g.rng.IntN(3)
+	c := Command{ID: CommandID{Origin: uint64(o + 5), Boot: g.boots[o], Seq: g.next[o]}, Floor: g.floor[o]}
+	switch g.rng.IntN(20) {
+	case 0, 1:
+		c.ID.Seq -= min(c.ID.Seq, uint64(g.rng.IntN(90)))
+	case 2:
+		c.ID.Seq += uint64(g.rng.IntN(100))
+	case 3:
+		c.ID.Seq += maxWindow - uint64(g.rng.IntN(3))
+	case 4:
+		c.ID.Boot -= uint64(g.rng.IntN(2))
+	case 5:
+		if g.one(4) {
+			g.boots[o], g.next[o], g.floor[o] = g.boots[o]+1, 1, 0
+		}
+	default:
+		g.next[o]++
+	}
+	if g.one(4) {
+		g.floor[o] += uint64(g.rng.IntN(int(min(g.next[o]-min(g.floor[o], g.next[o]), 100)) + 1))
+	}
+	switch kind := g.rng.IntN(40); {
+	case kind == 0:
+		c.Open = true
+	case kind < 20:
+		c.Txn.Success = []Op{{Put: g.put()}}
+	case kind < 25:
+		c.Txn.Success = []Op{{Delete: g.delete()}}
+	default:
+		c.Txn = g.txn(0, false)
+	}
+	return c
+}
+
+// show renders a result so that two can be compared and read; nil and empty are the same, as on the wire.
+func show(r *Result) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "id=%v rev=%d ok=%v dup=%v err=%q [", r.ID, r.Revision, r.Succeeded, r.Duplicate, sentinel(r.Err))
+	for _, op := range r.Responses {
+		switch {
+		case op.Range != nil:
+			fmt.Fprintf(&b, " range rev=%d count=%d more=%v%s", op.Range.Revision, op.Range.Count, op.Range.More, showKVs(op.Range.KVs))
+		case op.Put != nil:
+			b.WriteString(" put")
+			if op.Put.Prev != nil {
+				b.WriteString(showKVs([]KeyValue{*op.Put.Prev}))
+			}
+		case op.Delete != nil:
+			fmt.Fprintf(&b, " delete %d%s", op.Delete.Deleted, showKVs(op.Delete.Prev))
+		case op.Txn != nil:
+			b.WriteString(" txn " + show(op.Txn))
+		}
+	}
+	b.WriteString(" ]")
+	return b.String()
+}
+
+func showKVs(kvs []KeyValue) string {
+	var b strings.Builder
+	for _, kv := range kvs {
+		value := fmt.Sprintf("%q", kv.Value)
+		if len(kv.Value) > 16 {
+			value = fmt.Sprintf("%q*%d", kv.Value[:1], len(kv.Value))
+		}
+		fmt.Fprintf(&b, " %q=%s(c%d m%d v%d l%d)", kv.Key, value, kv.CreateRevision, kv.ModRevision, kv.Version, kv.Lease)
+	}
+	return b.String()
+}
+
+func sentinel(err error) string {
+	for _, s := range []error{ErrKeyNotFound, ErrLeaseNotFound, ErrCompacted, ErrFutureRevision} {
+		if errors.Is(err, s) {
+			return s.Error()
+		}
+	}
+	if err != nil {
+		return "unexpected: " + err.Error()
+	}
+	return ""
+}
+
+// everything is a transaction that reads the whole state.
+func everything() Txn {
+	return Txn{Success: []Op{{Range: &RangeRequest{Key: []byte{}, End: []byte{0}}}}}
+}
+
+// pair drives a store and its twin with the same log.
+type pair struct {
+	t     *testing.T
+	seed  uint64
+	gen   *generator
+	fs    *vfs.MemFS
+	dir   string
+	store *Store
+	twin  *model
+	log   []Entry
+	want  []string // the twin's result of each entry
+}
+
+func (p *pair) fatalf(format string, args ...any) {
+	p.t.Helper()
+	p.t.Fatalf("seed %d, entry %d: %s", p.seed, len(p.log), fmt.Sprintf(format, args...))
+}
+
+// extend draws n entries and their results.
+func (p *pair) extend(n int) {
+	for range n {
+		e := Entry{Index: uint64(len(p.log) + 1), Term: 1 + uint64(len(p.log)/50)}
+		want := Result{}
+		if !p.gen.one(15) {
+			p.gen.now = p.twin.revision
+			c := p.gen.command()
+			e.Command = c.AppendTo(nil)
+			want = p.twin.apply(c)
+		}
+		p.log, p.want = append(p.log, e), append(p.want, show(&want))
+	}
+}
+
+// catchUp applies what the store lacks, in batches of random size, and compares every result.
+func (p *pair) catchUp(s *Store) {
+	p.t.Helper()
+	for at := s.Applied().Index; at < uint64(len(p.log)); at = s.Applied().Index {
+		n := min(uint64(1+p.gen.rng.IntN(20)), uint64(len(p.log))-at)
+		got, err := s.Apply(p.log[at:at+n], 0, nil)
+		if err != nil {
+			p.fatalf("apply %d entries after %d: %v", n, at, err)
+		}
+		for i := range got {
+			if have, want := show(&got[i]), p.want[at+uint64(i)]; have != want {
+				c, _ := DecodeCommand(p.log[at+uint64(i)].Command)
+				p.fatalf("result of entry %d\n have %s\n want %s\n of %+v", at+uint64(i)+1, have, want, c)
+			}
+		}
+	}
+}
+
+// compare holds the caught-up store against the twin: everything, and some random reads.
+func (p *pair) compare(s *Store) {
+	p.t.Helper()
+	if a := s.Applied(); a.Index != uint64(len(p.log)) || a.Term != p.log[len(p.log)-1].Term {
+		p.fatalf("applied %+v of %d entries", a, len(p.log))
+	}
+	if s.Revision() != p.twin.revision || s.Opened() != p.twin.opened {
+		p.fatalf("revision %d, opened %v; want %d, %v", s.Revision(), s.Opened(), p.twin.revision, p.twin.opened)
+	}
+	reads := []Txn{everything()}
+	p.gen.now = p.twin.revision
+	for range 8 {
+		reads = append(reads, p.gen.txn(0, true), Txn{Success: []Op{{Range: p.gen.get()}}})
+	}
+	for _, t := range reads {
+		got, err := s.Read(p.t.Context(), t)
+		want, wantErr := p.twin.read(t)
+		if sentinel(err) != sentinel(wantErr) || err == nil && show(&got) != show(&want) {
+			p.fatalf("read\n have %s %v\n want %s %v\n of %+v", show(&got), err, show(&want), wantErr, t)
+		}
+	}
+}
+
+func hashOf(t *testing.T, s *Store) string {
+	t.Helper()
+	hash, at, err := s.Hash()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%016x at %d", hash, at)
+}
+
+// reopen closes the store, flushed or not, and opens it again.
+func (p *pair) reopen() {
+	p.t.Helper()
+	if p.gen.one(2) {
+		if err := p.store.Flush(); err != nil {
+			p.fatalf("flush: %v", err)
+		}
+		if at, err := p.store.Durable(); err != nil || at != p.store.Applied().Index {
+			p.fatalf("durable after a flush: %d, applied %d, %v", at, p.store.Applied().Index, err)
+		}
+	}
+	durable, err := p.store.Durable()
+	if err != nil {
+		p.fatalf("durable: %v", err)
+	}
+	if err := p.store.Close(); err != nil {
+		p.fatalf("close: %v", err)
+	}
+	p.store = mustOpen(p.t, p.dir, small(p.fs))
+	if at := p.store.Applied().Index; at < durable || at > uint64(len(p.log)) {
+		p.fatalf("reopened at %d; durable was %d", at, durable)
+	}
+}
+
+// transfer makes the state of from the state of to, by export and import.
+func transfer(t *testing.T, from, to *Store) {
+	t.Helper()
+	v := from.View()
+	defer v.Close()
+	in, err := to.BeginImport()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Export(in.Add); err != nil {
+		t.Fatal(err)
+	}
+	if at, err := in.Finish(); err != nil || at.Index != v.Applied().Index || at.Term != v.Applied().Term {
+		t.Fatalf("import holds %+v of %+v: %v", at, v.Applied(), err)
+	}
+	if err := to.Switch(in); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestAgainstTheTwin: random commands give the twin's results, revisions and state, whatever the batches,
+// across flushes, restarts and snapshots, and two members are equal to the bit.
+func TestAgainstTheTwin(t *testing.T) {
+	for _, seed := range seeds(t, 12) {
+		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
+			p := &pair{t: t, seed: seed, gen: newGenerator(seed), fs: vfs.NewMem(), dir: "s", twin: newModel()}
+			p.store = mustOpen(t, p.dir, small(p.fs))
+			other := mustOpen(t, "other", small(p.fs))
+			for range 25 {
+				p.extend(1 + p.gen.rng.IntN(60))
+				p.catchUp(p.store)
+				p.compare(p.store)
+				switch p.gen.rng.IntN(6) {
+				case 0, 1:
+					p.reopen()
+				case 2:
+					transfer(t, p.store, other)
+					p.compare(other)
+				case 3:
+					p.catchUp(other)
+					p.compare(other)
+					transfer(t, other, p.store)
+				}
+			}
+			p.catchUp(p.store)
+			p.catchUp(other)
+			p.compare(p.store)
+			p.compare(other)
+			if a, b := hashOf(t, p.store), hashOf(t, other); a != b {
+				p.fatalf("two members differ: %s and %s", a, b)
+			}
+			if err := errors.Join(p.store.Close(), other.Close()); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
