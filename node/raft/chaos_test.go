@@ -1,20 +1,27 @@
 package raft
 
 import (
+	"flag"
 	"fmt"
 	"testing"
 )
 
+// A longer hunt: go test ./node/raft -run TestChaos -args -chaos.from=1000 -chaos.seeds=20000
+var (
+	chaosFrom  = flag.Uint64("chaos.from", 0, "first seed of TestChaos")
+	chaosSeeds = flag.Uint64("chaos.seeds", 600, "number of seeds of TestChaos")
+)
+
 // TestChaos runs seeded clusters through loss, duplication, reordering, partitions, crashes that lose what
 // was not synced, membership changes, transfers, reads and cuts of the log; then it heals everything and
-// demands convergence. The world checks election safety, state-machine safety and linearizable read points
-// at every step.
+// demands convergence. The world checks election safety, leader completeness, log matching, state-machine
+// safety and linearizable read points as it goes.
 func TestChaos(t *testing.T) {
-	seeds := uint64(600)
+	seeds := *chaosSeeds
 	if testing.Short() {
-		seeds = 50
+		seeds = min(seeds, 50)
 	}
-	for seed := range seeds {
+	for seed := *chaosFrom; seed < *chaosFrom+seeds; seed++ {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) { chaos(t, seed) })
 	}
 }
@@ -29,10 +36,14 @@ func chaos(t *testing.T, seed uint64) {
 	}
 	for step := range 3000 {
 		w.chaosStep(step)
+		if step%100 == 0 {
+			w.matching()
+		}
 	}
 	clear(w.cut)
 	w.connect()
 	for _, id := range w.ids {
+		w.nodes[id].hung = false
 		if !w.nodes[id].up {
 			w.start(id)
 		}
@@ -56,8 +67,12 @@ func (w *world) chaosStep(step int) {
 		if dice%4 == 0 {
 			w.start(n.id)
 		}
+	case dice < 560:
+		if len(w.streams) > 0 {
+			w.endStream(w.rng.IntN(len(w.streams)), dice < 557)
+		}
 	case dice < 730:
-		if len(n.queue) > 0 {
+		if len(n.queue) > 0 && !n.hung {
 			w.sync(n, 1+w.rng.IntN(len(n.queue)))
 		}
 	case dice < 880:
@@ -71,7 +86,12 @@ func (w *world) chaosStep(step int) {
 		w.crash(n.id)
 	case dice < 962:
 		w.isolate(n.id, true)
+	case dice < 964: // one direction of one link
+		w.cut[[2]MemberID{n.id, w.ids[w.rng.IntN(len(w.ids))]}] = true
+	case dice < 966:
+		n.hung = !n.hung
 	case dice < 975:
+		n.hung = false
 		w.isolate(n.id, false)
 	case dice < 980:
 		w.nextRef++

@@ -122,7 +122,7 @@ func (c *Core) Tick() {
 		c.tickLeader()
 		return
 	}
-	if c.elapsed >= c.timeout && c.voters.Has(c.cfg.ID) {
+	if c.elapsed >= c.timeout && c.mayCampaign() {
 		c.becomePreCandidate()
 	}
 }

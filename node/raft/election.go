@@ -2,6 +2,17 @@ package raft
 
 import "raftsman.dev/node/raft/quorum"
 
+// mayCampaign reports whether this member may ask to be elected: it votes in the configuration in force, or
+// in the committed one while that in force is not. A member that is being removed may be the only one whose
+// log lets it win until its removal is committed (thesis §4.2.2).
+func (c *Core) mayCampaign() bool {
+	if c.voters.Has(c.cfg.ID) || c.config <= c.commit {
+		return c.voters.Has(c.cfg.ID)
+	}
+	m, ok := c.log.configUpTo(c.commit).membership.Find(c.cfg.ID)
+	return ok && m.Seat != SeatLearner
+}
+
 // becomePreCandidate asks whether an election would be won, without disturbing the term (thesis §9.6).
 func (c *Core) becomePreCandidate() {
 	c.follow(0)

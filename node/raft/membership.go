@@ -127,7 +127,8 @@ func (c *Core) leaveJoint() {
 }
 
 // maybeRetire steps down once the membership without this leader is committed (thesis §4.2.2), after
-// telling the others the commit index and the best of them to take over.
+// telling the others the commit index and the best of them to take over. Nobody else will tell it that it is
+// gone, because it asks nobody any more.
 func (c *Core) maybeRetire() {
 	in := c.log.config()
 	if c.role != RoleLeader || in.index > c.commit || c.voters.Has(c.cfg.ID) {
@@ -139,5 +140,6 @@ func (c *Core) maybeRetire() {
 	if heir := c.heir(); heir != nil && heir.match == c.log.last.Index {
 		c.early(heir.id, TimeoutNow{})
 	}
+	c.out.Removed = true
 	c.becomeFollower(c.hard.Term, 0, "removed from the membership")
 }

@@ -267,7 +267,7 @@ type Output struct {
 	Refused   []Refused
 	Fetches   []Fetch    // read from the log, answer with Fetched
 	Snapshots []MemberID // start a snapshot stream to each, answer with SnapshotSent
-	Removed   bool       // the leader says that this identity is no longer a member
+	Removed   bool       // this identity is no longer a member: a leader says so, or it led its own removal
 	Events    []Event    // what changed, for logs, metrics and golden scripts
 }
 

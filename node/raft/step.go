@@ -197,7 +197,9 @@ func (c *Core) refuse(ref uint64, reason Refusal) {
 
 // strangerTold hears from a leader that its cluster goes on without this member.
 func (c *Core) strangerTold(s Stranger) {
-	if _, was := c.log.config().membership.Find(c.cfg.ID); was && s.Config >= c.config {
+	_, inForce := c.log.config().membership.Find(c.cfg.ID)
+	_, committed := c.log.configUpTo(c.commit).membership.Find(c.cfg.ID)
+	if (inForce || committed) && s.Config >= c.config {
 		c.out.Removed = true
 	}
 }

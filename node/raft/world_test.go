@@ -23,6 +23,17 @@ type world struct {
 	refused map[uint64]Refusal
 	floor   map[uint64]Index // for a read: what was committed when it was asked for
 	keep    Index            // entries kept when cutting, 0: never cut
+	streams []stream         // snapshots on their way
+	tuning  Config           // what every member is made of; identity and Rand are filled in
+	say     func(format string, args ...any)
+}
+
+// stream is one snapshot on its way to a peer, as its sender's state was when it began.
+type stream struct {
+	from, to MemberID
+	boot     Boot // of the sender: a stream ends with the life that began it
+	term     Term
+	base     Base
 }
 
 type node struct {
@@ -34,6 +45,8 @@ type node struct {
 	queue   []job    // given to the writer, not durable
 	applied Index
 	removed bool
+	hung    bool  // the disk answers nothing
+	commit  Index // as last said
 }
 
 type job struct {
@@ -43,7 +56,8 @@ type job struct {
 
 func newWorld(t testing.TB, seed uint64, n int) *world {
 	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 1)), nodes: map[MemberID]*node{}, cut: map[[2]MemberID]bool{},
-		leaders: map[Term]MemberID{}, granted: map[uint64]Index{}, refused: map[uint64]Refusal{}, floor: map[uint64]Index{}, nextRef: 1}
+		leaders: map[Term]MemberID{}, granted: map[uint64]Index{}, refused: map[uint64]Refusal{}, floor: map[uint64]Index{}, nextRef: 1,
+		tuning: Config{TailBytes: 256, MaxAppendBytes: 64, MaxInflightMessages: 4}, say: func(string, ...any) {}}
 	var m Membership
 	for i := 1; i <= n; i++ {
 		m.Members = append(m.Members, Member{ID: MemberID(i), Name: fmt.Sprint("m", i), Seat: SeatVoter})
@@ -65,7 +79,8 @@ func (w *world) add(id MemberID, r Restored) {
 func (w *world) start(id MemberID) {
 	n := w.nodes[id]
 	n.boot++
-	cfg := Config{ID: id, Boot: n.boot, Rand: rand.New(rand.NewPCG(w.rng.Uint64(), 2)), TailBytes: 256, MaxAppendBytes: 64, MaxInflightMessages: 4}
+	cfg := w.tuning
+	cfg.ID, cfg.Boot, cfg.Rand = id, n.boot, rand.New(rand.NewPCG(w.rng.Uint64(), 2))
 	r := n.disk
 	r.Applied = n.applied
 	r.Entries = slices.Clone(r.Entries)
@@ -73,7 +88,7 @@ func (w *world) start(id MemberID) {
 	if err != nil {
 		w.t.Fatalf("member %v: restart: %v", id, err)
 	}
-	n.core, n.up, n.queue = c, true, nil
+	n.core, n.up, n.queue, n.commit = c, true, nil, c.Brief().Commit
 	w.connect()
 }
 
@@ -114,6 +129,7 @@ func (w *world) sync(n *node, jobs int) {
 		n.write(j.batch)
 		seq = max(seq, j.batch.Seq)
 		w.bag = append(w.bag, j.late...)
+		w.sayDurable(n, j.batch)
 	}
 	if seq > 0 {
 		w.local(n, Persisted{Seq: seq})
@@ -127,40 +143,19 @@ func (w *world) local(n *node, b Body) {
 	w.drain(n)
 }
 
+// drain performs what a member wants done until it is idle.
 func (w *world) drain(n *node) {
 	for {
 		out := n.core.Take()
 		w.check(n, out)
+		w.sayOutput(n, out)
 		w.bag = append(w.bag, out.Early...)
-		if out.Install != nil {
-			// The store switches first, then the log: nothing may be in between in this world.
-			n.applied = out.Install.Base.Position.Index
-		}
 		if !out.Persist.Empty() || len(out.Late) > 0 {
 			n.queue = append(n.queue, job{out.Persist, out.Late})
 		}
-		if out.Install != nil {
-			for len(n.queue) > 0 {
-				j := n.queue[0]
-				n.queue = n.queue[1:]
-				n.write(j.batch)
-				w.bag = append(w.bag, j.late...)
-				if j.batch.Seq > 0 {
-					_ = n.core.Step(Message{Body: Persisted{Seq: j.batch.Seq}})
-				}
-			}
-			_ = n.core.Step(Message{Body: Applied{Index: n.applied}})
-		}
+		w.install(n, out.Install)
 		w.apply(n, out.Commit)
-		for _, g := range out.Reads {
-			w.granted[g.Ref] = g.Index
-			if g.Index < w.floor[g.Ref] {
-				w.t.Fatalf("member %v: read %d granted at %d, but %d was committed when it was asked for", n.id, g.Ref, g.Index, w.floor[g.Ref])
-			}
-		}
-		for _, r := range out.Refused {
-			w.refused[r.Ref] = r.Reason
-		}
+		w.answers(n, out)
 		for _, f := range out.Fetches {
 			w.fetch(n, f)
 		}
@@ -171,6 +166,37 @@ func (w *world) drain(n *node) {
 		if out.Persist.Empty() && len(out.Early)+len(out.Late)+len(out.Commit)+len(out.Fetches)+len(out.Snapshots) == 0 {
 			return
 		}
+	}
+}
+
+// install switches the store to a received snapshot, then the log: nothing may be in between in this world.
+func (w *world) install(n *node, in *Install) {
+	if in == nil {
+		return
+	}
+	n.applied = in.Base.Position.Index
+	for len(n.queue) > 0 {
+		j := n.queue[0]
+		n.queue = n.queue[1:]
+		n.write(j.batch)
+		w.bag = append(w.bag, j.late...)
+		if j.batch.Seq > 0 {
+			_ = n.core.Step(Message{Body: Persisted{Seq: j.batch.Seq}})
+		}
+	}
+	_ = n.core.Step(Message{Body: Applied{Index: n.applied}})
+}
+
+// answers notes what this member's clients are told.
+func (w *world) answers(n *node, out Output) {
+	for _, g := range out.Reads {
+		w.granted[g.Ref] = g.Index
+		if g.Index < w.floor[g.Ref] {
+			w.t.Fatalf("member %v: read %d granted at %d, but %d was committed when it was asked for", n.id, g.Ref, g.Index, w.floor[g.Ref])
+		}
+	}
+	for _, r := range out.Refused {
+		w.refused[r.Ref] = r.Reason
 	}
 }
 
@@ -188,16 +214,32 @@ func (w *world) fetch(n *node, f Fetch) {
 	_ = n.core.Step(Message{Body: Fetched{To: f.To, Span: span}})
 }
 
-// snapshot hands the sender's applied state over at once.
+// snapshot begins a stream of the sender's applied state.
 func (w *world) snapshot(n *node, to MemberID) {
 	base, ok := n.core.BaseAt(n.applied)
-	peer := w.nodes[to]
-	if !ok || !peer.up || w.cut[[2]MemberID{n.id, to}] {
-		_ = n.core.Step(Message{Body: SnapshotSent{To: to}})
+	if !ok {
+		w.t.Fatalf("member %v: cannot describe its state at %d", n.id, n.applied)
+	}
+	w.streams = append(w.streams, stream{from: n.id, to: to, boot: n.boot, term: n.core.Status().Term, base: base})
+}
+
+// endStream lets a snapshot arrive, if its receiver can be reached and ok is set, and tells the sender.
+func (w *world) endStream(i int, ok bool) {
+	s := w.streams[i]
+	w.streams = slices.Delete(w.streams, i, i+1)
+	from, to := w.nodes[s.from], w.nodes[s.to]
+	if !from.up || from.boot != s.boot {
 		return
 	}
-	w.local(peer, SnapshotReceived{From: n.id, Term: n.core.Status().Term, Base: base})
-	_ = n.core.Step(Message{Body: SnapshotSent{To: to, At: base.Position, OK: true}})
+	sent := SnapshotSent{To: s.to}
+	if ok && to.up && !w.cut[[2]MemberID{s.from, s.to}] {
+		w.say("%v->%v snapshot of %v", s.from, s.to, s.base.Position)
+		w.local(to, SnapshotReceived{From: s.from, Term: s.term, Base: s.base})
+		sent = SnapshotSent{To: s.to, At: s.base.Position, OK: true}
+	} else {
+		w.say("%v->%v snapshot of %v fails", s.from, s.to, s.base.Position)
+	}
+	w.local(from, sent)
 }
 
 // apply checks state-machine safety and that only durable entries are applied.
@@ -218,6 +260,7 @@ func (w *world) apply(n *node, entries []Entry) {
 			w.chosen = append(w.chosen, e)
 		}
 		n.applied = e.Index
+		w.say("%v: applies %s", n.id, describeEntry(e))
 	}
 	if len(entries) > 0 {
 		_ = n.core.Step(Message{Body: Applied{Index: n.applied}})
@@ -261,7 +304,39 @@ func (w *world) check(n *node, out Output) {
 		if was, ok := w.leaders[s.Term]; ok && was != n.id {
 			w.t.Fatalf("members %v and %v both lead term %d", was, n.id, s.Term)
 		}
-		w.leaders[s.Term] = n.id
+		if _, ok := w.leaders[s.Term]; !ok {
+			w.leaders[s.Term] = n.id
+			w.complete(n)
+		}
+	}
+}
+
+// complete demands that a new leader holds everything that was ever committed (thesis §3.6, figure 3.2).
+func (w *world) complete(n *node) {
+	for i, e := range w.chosen {
+		at := Position{Index(i + 1), e.Term}
+		if at.Index > n.core.log.base.Position.Index && !n.core.log.holds(at) {
+			w.t.Fatalf("member %v leads term %d without the committed entry %v", n.id, n.core.hard.Term, at)
+		}
+	}
+}
+
+// matching demands that two logs which agree on a position agree on everything before it (figure 3.2).
+func (w *world) matching() {
+	for i, a := range w.ids {
+		for _, b := range w.ids[i+1:] {
+			x, y := &w.nodes[a].core.log, &w.nodes[b].core.log
+			agree := false
+			low := max(x.base.Position.Index, y.base.Position.Index)
+			for at := min(x.last.Index, y.last.Index); at > low; at-- {
+				s, _ := x.term(at)
+				t, _ := y.term(at)
+				if s != t && agree {
+					w.t.Fatalf("members %v and %v agree behind %d, but hold terms %d and %d there", a, b, at, s, t)
+				}
+				agree = agree || s == t
+			}
+		}
 	}
 }
 
@@ -270,8 +345,10 @@ func (w *world) deliver(i int) {
 	w.bag = slices.Delete(w.bag, i, i+1)
 	n := w.nodes[m.To]
 	if n == nil || !n.up || w.cut[[2]MemberID{m.From, m.To}] {
+		w.say("%s is lost", describe(m))
 		return
 	}
+	w.say("%s", describe(m))
 	if err := n.core.Step(m); err != nil {
 		w.t.Fatalf("member %v: %T from %v: %v", n.id, m.Body, m.From, err)
 	}
@@ -299,13 +376,16 @@ func (w *world) quiet() {
 		}
 		busy := false
 		for _, id := range w.ids {
-			if n := w.nodes[id]; n.up && len(n.queue) > 0 {
+			if n := w.nodes[id]; n.up && !n.hung && len(n.queue) > 0 {
 				w.sync(n, len(n.queue))
 				busy = true
 			}
 		}
 		if len(w.bag) > 0 {
 			w.deliver(0)
+			busy = true
+		} else if len(w.streams) > 0 {
+			w.endStream(0, true)
 			busy = true
 		}
 		if !busy {
