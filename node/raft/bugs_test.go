@@ -1,6 +1,10 @@
 package raft
 
-import "testing"
+import (
+	"errors"
+	"strings"
+	"testing"
+)
 
 // Each test here shows a bug that the core once had: what it does now, and what it did then. Where a seed of
 // TestChaos found it, the seed is named.
@@ -27,4 +31,187 @@ func TestRemovedMemberCampaignsUntilItsRemovalIsCommitted(t *testing.T) {
 	}
 	l.tick(100)
 	l.wantRole(RoleFollower, 2)
+}
+
+// TestLongClientURLIsRefused: the leader used to encode a membership with an over-long client URL, which no
+// member could read back; every leader that was asked so stopped.
+func TestLongClientURLIsRefused(t *testing.T) {
+	l := newLab(t, 1, voters(1))
+	l.lead()
+	long := Member{ID: 9, ClientURLs: []string{strings.Repeat("u", maxString+1)}}
+	l.local(ChangeMembership{Ref: 5, Change: Change{AddLearners: []Member{long}}})
+	if len(l.refused) != 1 || l.refused[0].Reason != RefusedInvalid {
+		t.Fatalf("refused %v, want one invalid change", l.refused)
+	}
+}
+
+// TestVoteRequestsDoNotKeepALeader: a leader whose peers hear nothing of it, but whom it hears campaigning,
+// used to count their vote requests as contact and led on without being able to commit anything.
+func TestVoteRequestsDoNotKeepALeader(t *testing.T) {
+	l := newLab(t, 1, voters(3))
+	l.lead()
+	for range 3 * l.cfg.ElectionTicks {
+		l.tick(1)
+		l.step(2, 3, VoteRequest{Pre: true, Last: Position{1, 1}})
+		l.step(3, 3, VoteRequest{Pre: true, Last: Position{1, 1}})
+	}
+	l.wantRole(RoleFollower, 2)
+}
+
+// TestTimeoutNowIsSaidAgain: TimeoutNow used to be sent once, and a target that was just asking for
+// pre-votes ignored it: the transfer then failed after an election timeout without need.
+func TestTimeoutNowIsSaidAgain(t *testing.T) {
+	l := newLab(t, 1, voters(3))
+	l.lead()
+	l.ack(2, 3)
+	l.look()
+	l.local(Transfer{Ref: 1, To: 2})
+	answer[TimeoutNow](l, 2)
+	l.look()
+	l.tick(l.cfg.HeartbeatTicks)
+	answer[TimeoutNow](l, 2)
+
+	target := newLab(t, 2, voters(3))
+	target.expire()
+	target.wantRole(RolePreCandidate, 1)
+	target.step(1, 2, TimeoutNow{})
+	target.wantRole(RoleCandidate, 3)
+	target.step(1, 2, TimeoutNow{}) // a second one is of a term that has passed
+	target.wantRole(RoleCandidate, 3)
+}
+
+// TestTimeoutNowIsNotHeededByWhoLeaves: an old TimeoutNow that reached a member after it had begun to leave
+// used to make it campaign.
+func TestTimeoutNowIsNotHeededByWhoLeaves(t *testing.T) {
+	for _, seat := range []Seat{SeatOutgoing, SeatLearner} {
+		l := newLab(t, 1, seats(seat, SeatVoter, SeatVoter))
+		l.obey(2, 1)
+		l.step(2, 1, TimeoutNow{})
+		l.wantRole(RoleFollower, 1)
+	}
+}
+
+// TestTransferPrefersWhoAnswers: asked to choose, a leader used to choose the first of those furthest ahead,
+// also if that one had been down for long.
+func TestTransferPrefersWhoAnswers(t *testing.T) {
+	l := newLab(t, 1, voters(3))
+	l.lead()
+	l.ack(2, 3)
+	for range 3 * l.cfg.ElectionTicks {
+		l.tick(1)
+		l.step(3, 2, HeartbeatReply{})
+	}
+	l.look()
+	l.local(Transfer{Ref: 1})
+	answer[TimeoutNow](l, 3)
+}
+
+// TestLearnerForgetsASilentLeader: a member that may not campaign used to send reads to a leader long gone
+// and to wait for its answer for ever.
+func TestLearnerForgetsASilentLeader(t *testing.T) {
+	l := newLab(t, 3, seats(SeatVoter, SeatVoter, SeatLearner))
+	l.obey(1, 2)
+	l.local(Read{Ref: 7})
+	answer[ReadRequest](l, 1)
+	l.expire()
+	if l.leader != 0 || len(l.refused) != 1 || l.refused[0] != (Refused{Ref: 7, Reason: RefusedNoLeader}) {
+		t.Fatalf("leader %v, refused %v; want no leader and read 7 refused", l.leader, l.refused)
+	}
+	l.wantRole(RoleFollower, 2)
+}
+
+// TestStaleFetchStartsNoSnapshot: the answer "the log has no such entries" used to start a snapshot even if
+// the peer had caught up by itself meanwhile.
+func TestStaleFetchStartsNoSnapshot(t *testing.T) {
+	l := newLab(t, 1, voters(3), 1, 1, 1)
+	l.cfg.TailBytes = 1
+	l.lead()
+	l.ack(2)
+	l.local(Applied{Index: 5}) // and the memory of them goes
+	l.step(3, 2, AppendReply{Match: 4, Rejected: true, Hint: Position{1, 1}})
+	if len(l.fetches) != 1 {
+		t.Fatalf("fetches %v, want one", l.fetches)
+	}
+	l.ack(3)
+	l.local(Fetched{To: 3})
+	if len(l.streams) != 0 {
+		t.Fatalf("snapshot streams to %v, want none", l.streams)
+	}
+}
+
+// TestProbesAreSmall: a probe whose entries were read back from the log used to be as large as any append,
+// although it may be sent many times.
+func TestProbesAreSmall(t *testing.T) {
+	l := newLab(t, 1, voters(3), 1, 1, 1)
+	l.cfg.TailBytes = 1
+	l.lead()
+	l.ack(2)
+	l.local(Applied{Index: 5})
+	l.step(3, 2, AppendReply{Match: 4, Rejected: true, Hint: Position{1, 1}})
+	if got := l.fetches[0].MaxBytes; got != maxProbeBytes {
+		t.Fatalf("fetches %d bytes for a probe, the bound is %d", got, maxProbeBytes)
+	}
+}
+
+// TestSilentPeerGetsNoSnapshot: a leader used to begin a snapshot for a peer that was down at every
+// heartbeat.
+func TestSilentPeerGetsNoSnapshot(t *testing.T) {
+	base := Base{Position: Position{10, 1}, Config: 1, Membership: voters(3)}
+	l := labOf(t, Config{ID: 1}, Restored{Base: base, Hard: HardState{Term: 1, Commit: 10}, Applied: 10})
+	l.lead()
+	for range 4 * l.cfg.ElectionTicks {
+		l.tick(1)
+		l.ack(2)
+	}
+	// A new leader finds that 3 has nothing, while 3 does not answer any more.
+	l.step(3, 2, AppendReply{Match: 10, Rejected: true})
+	if len(l.streams) != 1 {
+		t.Fatalf("streams to %v, want one to 3", l.streams)
+	}
+	for range 4 * l.cfg.ElectionTicks {
+		l.local(SnapshotSent{To: 3})
+		l.tick(1)
+		l.ack(2)
+	}
+	begun := len(l.streams)
+	for range 4 * l.cfg.ElectionTicks {
+		l.local(SnapshotSent{To: 3})
+		l.tick(1)
+		l.ack(2)
+	}
+	if len(l.streams) != begun {
+		t.Fatalf("%d streams were begun to a peer that is down", len(l.streams)-begun)
+	}
+	l.step(3, 2, HeartbeatReply{})
+	l.tick(1)
+	if len(l.streams) != begun+1 {
+		t.Fatal("no stream is begun to the peer that is back")
+	}
+}
+
+// TestAppendOfAHigherTermThanItsLeader: a follower used to take entries of a term above its leader's, and
+// then refused to start again, because its log was ahead of its hard state.
+func TestAppendOfAHigherTermThanItsLeader(t *testing.T) {
+	l := newLab(t, 1, voters(3))
+	m := Message{From: 2, To: 1, FromBoot: 1, Term: 2, Body: Append{Prev: Position{1, 1}, Entries: commands(1, 2, 3)}}
+	if err := l.Step(m); !errors.Is(err, ErrMalformed) {
+		t.Fatalf("error %v, want %v", err, ErrMalformed)
+	}
+	l.wantRole(RoleFollower, 1)
+}
+
+// TestRoundIsConfirmedByASmallerQuorum: a read round that had the answers of a quorum of the new membership
+// used to wait for a fresh answer after the old one ended.
+func TestRoundIsConfirmedByASmallerQuorum(t *testing.T) {
+	l := newLab(t, 1, voters(5))
+	l.lead()
+	l.ack(2, 3, 4, 5)
+	l.local(Read{Ref: 7})
+	l.step(2, 2, HeartbeatReply{Read: 1})
+	l.local(ChangeMembership{Ref: 8, Change: Change{Remove: []MemberID{4, 5}}})
+	l.ack(2, 3) // commits the joint membership, begins the final one: voters 1, 2 and 3
+	l.step(2, 2, HeartbeatReply{})
+	if len(l.reads) != 1 {
+		t.Fatalf("granted %v, want read 7", l.reads)
+	}
 }

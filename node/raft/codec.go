@@ -152,6 +152,11 @@ func (m Membership) Check() error {
 		case len(x.Name) > maxString || len(x.PeerAddress) > maxString || len(x.ClientURLs) > maxClientURLs:
 			return fmt.Errorf("membership: member %v has a name, address or URL list over its bound: %w", x.ID, ErrMalformed)
 		}
+		for _, u := range x.ClientURLs {
+			if len(u) > maxString {
+				return fmt.Errorf("membership: member %v has a client URL of %d bytes, over the bound of %d: %w", x.ID, len(u), maxString, ErrMalformed)
+			}
+		}
 	}
 	return nil
 }

@@ -14,6 +14,10 @@ type Config struct {
 	ElectionTicks int
 	// HeartbeatTicks is the time between heartbeats; less than ElectionTicks. Default 1.
 	HeartbeatTicks int
+	// DiskPatienceTicks is how long the log writer may leave a batch unanswered. A leader past it hands
+	// leadership over, and if nobody has taken it an election timeout later it stops leading; any other
+	// member past it does not campaign. Default three times ElectionTicks.
+	DiskPatienceTicks int
 	// MaxAppendBytes bounds the payload of one append; a larger single entry travels alone. Default 1 MiB.
 	MaxAppendBytes int
 	// MaxInflightMessages and MaxInflightBytes bound what streams to one peer unacknowledged; at the
@@ -36,6 +40,7 @@ type Config struct {
 func (c *Config) Default() {
 	fill(&c.ElectionTicks, 10)
 	fill(&c.HeartbeatTicks, 1)
+	fill(&c.DiskPatienceTicks, 3*c.ElectionTicks)
 	fill(&c.MaxAppendBytes, 1<<20)
 	fill(&c.MaxInflightMessages, 256)
 	fill(&c.MaxInflightBytes, 16<<20)
@@ -63,6 +68,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("raft: a random source is required to spread election timeouts")
 	case c.HeartbeatTicks < 1 || c.ElectionTicks <= c.HeartbeatTicks:
 		return fmt.Errorf("raft: the election timeout (%d ticks) must be longer than the heartbeat interval (%d ticks)", c.ElectionTicks, c.HeartbeatTicks)
+	case c.DiskPatienceTicks < 1:
+		return fmt.Errorf("raft: the patience with the disk (%d ticks) must be positive", c.DiskPatienceTicks)
 	case c.MaxAppendBytes < 1 || c.MaxInflightMessages < 1 || c.MaxInflightBytes < 1 || c.MaxUncommittedBytes < 1 || c.TailBytes < 1:
 		return fmt.Errorf("raft: bounds must be positive")
 	}

@@ -48,6 +48,7 @@ type Core struct {
 	savedHard HardState // the newest hard state given to the log writer
 
 	// Time, in ticks.
+	now                              uint64 // since the start
 	elapsed, timeout, sinceHeartbeat int
 
 	campaign uint64
@@ -76,6 +77,7 @@ type mark struct {
 	seq  uint64
 	last Index
 	hard *HardState
+	at   uint64 // tick at which it was given out
 }
 
 // New starts a core from what its disk holds. Errors match ErrMalformed when that contradicts itself.
@@ -117,23 +119,28 @@ func Birth(m Member) Batch {
 
 // Tick moves time by one tick.
 func (c *Core) Tick() {
+	c.now++
 	c.elapsed++
 	if c.role == RoleLeader {
 		c.tickLeader()
 		return
 	}
-	if c.elapsed >= c.timeout && c.mayCampaign() {
+	switch {
+	case c.elapsed < c.timeout:
+	case c.mayCampaign() && c.diskAge() < c.cfg.DiskPatienceTicks:
 		c.becomePreCandidate()
+	case c.leader != 0:
+		c.becomeFollower(c.hard.Term, 0, "")
 	}
 }
 
 func (c *Core) tickLeader() {
 	c.sinceHeartbeat++
-	if c.transferee != 0 {
-		if c.transferAge++; c.transferAge >= c.cfg.ElectionTicks {
-			c.transferee = 0
-		}
+	if c.diskAge() >= c.cfg.DiskPatienceTicks+c.cfg.ElectionTicks {
+		c.becomeFollower(c.hard.Term, 0, "its disk does not answer, and nobody took over")
+		return
 	}
+	c.tickTransfer()
 	if c.elapsed >= c.cfg.ElectionTicks {
 		c.elapsed = 0
 		if !c.heardFromQuorum() {
@@ -147,6 +154,7 @@ func (c *Core) tickLeader() {
 			p.waiting = false // a probe that went lost is sent again
 			c.heartbeat(p)
 			c.nudge(p)
+			c.maybeFinishTransfer(p)
 		}
 	}
 }
@@ -275,7 +283,7 @@ func (c *Core) takeBatch() {
 	c.batchSeq++
 	b.Seq = c.batchSeq
 	c.handed = c.log.last.Index
-	c.marks = append(c.marks, mark{seq: b.Seq, last: c.handed, hard: b.Hard})
+	c.marks = append(c.marks, mark{seq: b.Seq, last: c.handed, hard: b.Hard, at: c.now})
 	c.out.Persist = b
 }
 
@@ -312,6 +320,14 @@ func (c *Core) persisted(seq uint64) {
 	case RoleLeader:
 		c.maybeCommit()
 	}
+}
+
+// diskAge is how many ticks the oldest batch has waited for its Persisted.
+func (c *Core) diskAge() int {
+	if len(c.marks) == 0 {
+		return 0
+	}
+	return int(c.now - c.marks[0].at)
 }
 
 // truncate drops the log from index on, and what was promised about it by batches still on their way.

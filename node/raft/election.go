@@ -1,6 +1,10 @@
 package raft
 
-import "raftsman.dev/node/raft/quorum"
+import (
+	"fmt"
+
+	"raftsman.dev/node/raft/quorum"
+)
 
 // mayCampaign reports whether this member may ask to be elected: it votes in the configuration in force, or
 // in the committed one while that in force is not. A member that is being removed may be the only one whose
@@ -15,6 +19,7 @@ func (c *Core) mayCampaign() bool {
 
 // becomePreCandidate asks whether an election would be won, without disturbing the term (thesis §9.6).
 func (c *Core) becomePreCandidate() {
+	c.mustNotLead()
 	c.follow(0)
 	c.role = RolePreCandidate
 	c.startBallot()
@@ -26,12 +31,20 @@ func (c *Core) becomePreCandidate() {
 
 // becomeCandidate begins an election. The own vote counts once it is durable; the requests leave with it.
 func (c *Core) becomeCandidate(transfer bool) {
+	c.mustNotLead()
 	c.follow(0)
 	c.role = RoleCandidate
 	c.hard.Term, c.hard.Vote = c.hard.Term+1, c.cfg.ID
 	c.startBallot()
 	c.note("")
 	c.requestVotes(VoteRequest{Transfer: transfer, Campaign: c.campaign, Last: c.log.last}, c.hard.Term)
+}
+
+// mustNotLead stops a leader that would campaign without having stepped down.
+func (c *Core) mustNotLead() {
+	if c.role == RoleLeader {
+		panic(fmt.Sprintf("raft: member %v leads term %d and would campaign", c.cfg.ID, c.hard.Term))
+	}
 }
 
 func (c *Core) startBallot() {
@@ -133,6 +146,9 @@ func (c *Core) voteReplied(m Message, reply VoteReply) {
 // becomeLeader starts a reign with a no-op: only an entry of its own term lets it know what is committed
 // (thesis §3.6.2, §6.4).
 func (c *Core) becomeLeader() {
+	if c.role != RoleCandidate {
+		panic(fmt.Sprintf("raft: member %v would go from %v to leader in term %d", c.cfg.ID, c.role, c.hard.Term))
+	}
 	c.role, c.ballots = RoleLeader, nil
 	c.leader = c.cfg.ID
 	c.elapsed, c.sinceHeartbeat, c.transferee = 0, 0, 0

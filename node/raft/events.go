@@ -23,6 +23,17 @@ func (e RoleChanged) String() string {
 	return s
 }
 
+// HandingOver says that a leader has begun to hand leadership over.
+type HandingOver struct {
+	Member, To MemberID
+	Reason     string
+}
+
+// String is stable: golden scripts print it.
+func (e HandingOver) String() string {
+	return fmt.Sprintf("hands leadership over to %v: %s", e.To, e.Reason)
+}
+
 // ConfigChanged says that another membership is in force.
 type ConfigChanged struct {
 	Member     MemberID

@@ -165,8 +165,9 @@ type Connected struct {
 	Boot Boot
 }
 
-// Unreachable says that messages to Peer were lost (local): streaming falls back to probing, forwarded
-// proposals and reads on their way to it fail at once.
+// Unreachable says that messages to Peer were lost (local): streaming falls back to probing, and reads on
+// their way to it fail at once. Forwarded proposals do not, since they may have arrived: who waits for them
+// proposes them again.
 type Unreachable struct {
 	Peer MemberID
 }

@@ -37,6 +37,9 @@ type flight struct {
 	bytes int
 }
 
+// alive reports whether the peer has answered in this or the last period of CheckQuorum.
+func (p *progress) alive() bool { return p.active || p.recent }
+
 func (p *progress) probe(next Index) {
 	p.mode, p.next = ModeProbe, max(next, p.match+1)
 	p.waiting, p.fetching = false, false

@@ -100,14 +100,18 @@ func (c *Core) sendAppend(p *progress) bool {
 			c.fetch(p)
 			return false
 		}
-		bytes := c.cfg.MaxAppendBytes
-		if p.mode == ModeProbe {
-			bytes = min(bytes, maxProbeBytes)
-		}
-		entries = c.log.slice(p.next, c.log.last.Index, bytes)
+		entries = c.log.slice(p.next, c.log.last.Index, c.appendBytes(p))
 	}
 	c.sendEntries(p, Span{Prev: Position{prev, term}, Entries: entries})
 	return true
+}
+
+// appendBytes bounds the payload of the next append to a peer.
+func (c *Core) appendBytes(p *progress) int {
+	if p.mode == ModeProbe {
+		return min(c.cfg.MaxAppendBytes, maxProbeBytes)
+	}
+	return c.cfg.MaxAppendBytes
 }
 
 func (c *Core) sendEntries(p *progress, s Span) {
@@ -119,7 +123,7 @@ func (c *Core) sendEntries(p *progress, s Span) {
 func (c *Core) fetch(p *progress) {
 	if !p.fetching {
 		p.fetching = true
-		c.out.Fetches = append(c.out.Fetches, Fetch{To: p.id, From: p.next, MaxBytes: c.cfg.MaxAppendBytes})
+		c.out.Fetches = append(c.out.Fetches, Fetch{To: p.id, From: p.next, MaxBytes: c.appendBytes(p)})
 	}
 }
 
@@ -131,15 +135,24 @@ func (c *Core) fetched(f Fetched) {
 	}
 	p.fetching = false
 	switch {
-	case len(f.Span.Entries) == 0:
+	case len(f.Span.Entries) == 0 && p.next < c.log.firstInMemory():
 		c.startSnapshot(p)
+	case len(f.Span.Entries) == 0:
+		// The peer needs nothing of the disk any more.
 	case p.next == f.Span.Prev.Index+1 && c.log.holds(f.Span.Prev) && c.log.holds(f.Span.Entries[len(f.Span.Entries)-1].Position()) && !p.full(&c.cfg):
 		c.sendEntries(p, f.Span)
 	}
 }
 
+// startSnapshot asks for a snapshot stream to a peer. Preparing one is expensive: a peer that answers nothing
+// is asked again at the next heartbeat.
 func (c *Core) startSnapshot(p *progress) {
-	if p.mode != ModeSnapshot {
+	switch {
+	case p.mode == ModeSnapshot:
+	case !p.alive():
+		p.probe(p.match + 1)
+		p.waiting = true
+	default:
 		p.mode = ModeSnapshot
 		p.inflight, p.flightBytes = p.inflight[:0], 0
 		c.out.Snapshots = append(c.out.Snapshots, p.id)
@@ -238,6 +251,7 @@ func (c *Core) appendReplied(from MemberID, r AppendReply) {
 	if p == nil {
 		return
 	}
+	p.active = true
 	if r.Rejected {
 		c.appendRejected(p, r)
 		return
@@ -270,10 +284,9 @@ func (c *Core) heartbeatReplied(from MemberID, r HeartbeatReply) {
 	if p == nil {
 		return
 	}
-	if r.Read > p.readAck {
-		p.readAck = r.Read
-		c.confirmRounds()
-	}
+	p.active = true
+	p.readAck = max(p.readAck, r.Read)
+	c.confirmRounds()
 }
 
 // maybeCommit moves the commit index to what a quorum of the configuration in force holds durably, if that
@@ -314,9 +327,7 @@ func (c *Core) snapshotReceived(s SnapshotReceived) {
 	if s.Term < c.hard.Term {
 		return
 	}
-	if s.Term > c.hard.Term || c.leader != s.From {
-		c.becomeFollower(s.Term, s.From, "a snapshot came from the leader of a higher term")
-	}
+	c.heedLeader(Message{From: s.From, Term: s.Term})
 	at := s.Base.Position
 	switch {
 	case at.Index <= c.commit:

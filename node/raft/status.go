@@ -59,7 +59,7 @@ func (c *Core) Status() Status {
 		Transferee: c.transferee, StepDowns: c.stepDowns, LastStepDown: c.lastStepDown, Uncommitted: c.uncommitted,
 	}
 	for _, p := range c.peers {
-		s.Progress = append(s.Progress, Progress{ID: p.id, Match: p.match, Next: p.next, Mode: p.mode, Active: p.active || p.recent, Caught: c.caughtUp(p)})
+		s.Progress = append(s.Progress, Progress{ID: p.id, Match: p.match, Next: p.next, Mode: p.mode, Active: p.alive(), Caught: c.caughtUp(p)})
 	}
 	return s
 }

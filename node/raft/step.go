@@ -25,9 +25,7 @@ func (c *Core) Step(m Message) error {
 	}
 	c.boots[m.From] = m.FromBoot
 	if c.role == RoleLeader {
-		if p := c.peer(m.From); p != nil {
-			p.active = true
-		} else if c.isStranger(m.From) {
+		if c.peer(m.From) == nil && c.isStranger(m.From) {
 			c.early(m.From, Stranger{Config: c.log.configUpTo(c.commit).index})
 			return nil
 		}
@@ -89,7 +87,7 @@ func (c *Core) stepReign(m Message) error {
 	}
 	switch b := m.Body.(type) {
 	case Append:
-		if err := checkAppend(b); err != nil {
+		if err := checkAppend(b, m.Term); err != nil {
 			return err
 		}
 		c.heedLeader(m)
@@ -107,13 +105,20 @@ func (c *Core) stepReign(m Message) error {
 			c.heartbeatReplied(m.From, b)
 		}
 	case TimeoutNow:
-		if c.heedTerm(m); c.role == RoleFollower && m.Term == c.hard.Term && c.voters.Has(c.cfg.ID) {
-			c.becomeCandidate(true)
-		}
+		c.timeoutNow(m)
 	default:
 		return fmt.Errorf("message of kind %T from member %v: %w", m.Body, m.From, ErrMalformed)
 	}
 	return nil
+}
+
+// timeoutNow campaigns at once, if this member votes in the membership that is to stay and is not the leader
+// or a candidate of that term already. The leader says it again until somebody leads.
+func (c *Core) timeoutNow(m Message) {
+	c.heedTerm(m)
+	if (c.role == RoleFollower || c.role == RolePreCandidate) && c.stays(c.cfg.ID) {
+		c.becomeCandidate(true)
+	}
 }
 
 // heedTerm follows a higher term; it reports whether the message is of the term this member was in.
@@ -138,7 +143,7 @@ func (c *Core) heedLeader(m Message) {
 }
 
 // checkAppend holds a leader's run of entries to its form before anything is changed.
-func checkAppend(a Append) error {
+func checkAppend(a Append, term Term) error {
 	at := a.Prev
 	for i := range a.Entries {
 		e := &a.Entries[i]
@@ -151,6 +156,9 @@ func checkAppend(a Append) error {
 			}
 		}
 		at = e.Position()
+	}
+	if at.Term > term {
+		return fmt.Errorf("append: position %v is of a higher term than its leader's, %d: %w", at, term, ErrMalformed)
 	}
 	return nil
 }

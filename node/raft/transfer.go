@@ -1,5 +1,7 @@
 package raft
 
+import "fmt"
+
 // transfer begins to hand leadership to a voter that stays (thesis §3.10). Proposals are refused until it
 // ends, by another leader or after an election timeout.
 func (c *Core) transfer(req Transfer) {
@@ -20,11 +22,31 @@ func (c *Core) transfer(req Transfer) {
 		return
 	}
 	c.out.Accepted = append(c.out.Accepted, Accepted{Ref: req.Ref})
-	if c.transferee != 0 {
-		return
+	if c.transferee == 0 {
+		c.handOver(heir, "asked to")
 	}
+}
+
+// handOver begins to hand leadership to a voter that stays.
+func (c *Core) handOver(heir *progress, reason string) {
 	c.transferee, c.transferAge = heir.id, 0
+	c.out.Events = append(c.out.Events, HandingOver{Member: c.cfg.ID, To: heir.id, Reason: reason})
 	c.maybeFinishTransfer(heir)
+}
+
+// tickTransfer gives up a transfer that nobody completes, and begins one when this leader's own disk hangs:
+// it can confirm nothing that it did itself, and its clients would wait for what it cannot apply.
+func (c *Core) tickTransfer() {
+	if c.transferee != 0 {
+		if c.transferAge++; c.transferAge >= c.cfg.ElectionTicks {
+			c.transferee = 0
+		}
+	}
+	if age := c.diskAge(); c.transferee == 0 && age >= c.cfg.DiskPatienceTicks {
+		if heir := c.heir(); heir != nil {
+			c.handOver(heir, fmt.Sprintf("its disk has not answered for %d ticks", age))
+		}
+	}
 }
 
 // maybeFinishTransfer tells the transferee to campaign once it holds the whole log.
@@ -40,11 +62,18 @@ func (c *Core) stays(id MemberID) bool {
 	return ok && (x.Seat == SeatVoter || x.Seat == SeatIncoming)
 }
 
-// heir is the voter that stays and is furthest ahead, nil if there is none.
+// heir is the voter that stays and is furthest ahead, those that answer before those that do not; nil if
+// there is none.
 func (c *Core) heir() *progress {
 	var best *progress
+	better := func(p *progress) bool {
+		if best == nil || p.alive() != best.alive() {
+			return best == nil || p.alive()
+		}
+		return p.match > best.match
+	}
 	for _, p := range c.peers {
-		if c.stays(p.id) && (best == nil || p.match > best.match) {
+		if c.stays(p.id) && better(p) {
 			best = p
 		}
 	}
