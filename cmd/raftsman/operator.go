@@ -3,14 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
@@ -28,7 +26,7 @@ func newOperatorCommand() *cobra.Command {
 		Short: "Look after the RaftClusters of a Kubernetes cluster",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			log, err := operatorLog(level)
+			log, err := newLog(level)
 			if err != nil {
 				return err
 			}
@@ -69,20 +67,6 @@ func runOperator(ctx context.Context, o controllers.Options) error {
 		return fmt.Errorf("run the operator: %w", err)
 	}
 	return nil
-}
-
-// operatorLog writes one JSON object a line to standard error.
-func operatorLog(level string) (logr.Logger, error) {
-	levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "error": slog.LevelError}
-	at, ok := levels[level]
-	if !ok {
-		return logr.Logger{}, fmt.Errorf("--log-level is %q: it must be debug, info or error", level)
-	}
-	// logr's V(1) is slog's level -1.
-	if at == slog.LevelDebug {
-		at = slog.Level(-1)
-	}
-	return logr.FromSlogHandler(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: at})), nil
 }
 
 // newProbeCommand is `raftsman operator probe URL`: the image has no shell, and the chart's test asks with it.

@@ -24,21 +24,35 @@ var (
 	ErrNotOpen = errors.New("not serving clients yet")
 	// ErrNotLeader: the request must go to the leader.
 	ErrNotLeader = errors.New("not the leader")
+	// ErrLearner: a learner answers only reads of its own state.
+	ErrLearner = errors.New("not served by a learner")
 	// ErrMemberNotFound, ErrMemberExists, ErrPeerURLExists, ErrNotLearner, ErrLearnerNotReady,
-	// ErrUnhealthy and ErrManaged answer membership requests.
+	// ErrBadPeerURL and ErrUnhealthy answer membership requests.
 	ErrMemberNotFound  = errors.New("member not found")
 	ErrMemberExists    = errors.New("member exists")
 	ErrPeerURLExists   = errors.New("peer address exists")
 	ErrNotLearner      = errors.New("member is not a learner")
 	ErrLearnerNotReady = errors.New("learner has not caught up")
+	ErrBadPeerURL      = errors.New("no unjoined member answers at the peer URL")
 	ErrUnhealthy       = errors.New("another membership change is in flight or the leader is new")
-	// ErrManaged: an operator manages the membership; the message says what to edit instead.
-	ErrManaged = errors.New("membership is managed by an operator")
 	// ErrLastVoter: the change would leave no voter.
 	ErrLastVoter = errors.New("change would leave no voter")
+	// ErrBadTransferee: leadership can only go to a voter.
+	ErrBadTransferee = errors.New("no such voter")
 	// ErrTransferFailed: leadership did not move within the bound.
 	ErrTransferFailed = errors.New("leadership transfer failed")
 )
+
+// ManagedError refuses a membership request where an operator manages the membership.
+type ManagedError struct {
+	// Instead says what to do to reach the same.
+	Instead string
+}
+
+// Error says who manages the membership and what to do instead.
+func (e *ManagedError) Error() string {
+	return "raftsman: an operator manages this cluster's membership: " + e.Instead
+}
 
 // Header is what every response says of its sender.
 type Header struct {
@@ -81,7 +95,13 @@ type Backend interface {
 	// Header reports the identity, term and revision at this moment.
 	Header() Header
 	Status() Status
+	// Serving is nil when client requests may be answered here, or ErrNotOpen or ErrLearner.
+	Serving() error
 	Members() []Member
+	// LeaderURLs are the client URLs of the member that leads, for requests that only a leader can do.
+	LeaderURLs() []string
+	// AddLearner adds the unjoined member that answers at one of the URLs. AddLearner, Promote and Remove
+	// return once the change is committed.
 	AddLearner(ctx context.Context, peerURLs []string) (Member, []Member, error)
 	Promote(ctx context.Context, id uint64) ([]Member, error)
 	Remove(ctx context.Context, id uint64) ([]Member, error)

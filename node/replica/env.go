@@ -16,7 +16,7 @@ type Env interface {
 	ApplierReady()
 	// Fetch reads old entries from the log; the answer comes to Replica.Step as raft.Fetched.
 	Fetch(f raft.Fetch)
-	// SendSnapshot streams this member's state to a peer; the answer comes as raft.SnapshotSent.
+	// SendSnapshot streams this member's state to a peer; the answer comes to Replica.SnapshotSent.
 	SendSnapshot(to raft.MemberID)
 	// CutLog cuts the log behind base and, where the store has not made enough durable, flushes it; the
 	// answer comes to Replica.LogCut.

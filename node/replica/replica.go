@@ -77,6 +77,8 @@ type Replica struct {
 	held      []heldBatch
 	switching bool
 	cutting   bool
+	sending   int        // snapshots on their way to peers
+	looked    raft.Index // applied index at which a cut was last considered
 }
 
 // incoming is a received snapshot, complete and durable, not yet switched to.
@@ -276,6 +278,12 @@ func (r *Replica) Form(self raft.Member) error {
 	r.observe()
 	return nil
 }
+
+// Brief is the part of Status that costs nothing to ask for.
+func (r *Replica) Brief() raft.Brief { return r.core.Brief() }
+
+// Applied is how far the store is, as far as the owner has heard.
+func (r *Replica) Applied() raft.Index { return r.applied }
 
 // Status is the core's report of itself.
 func (r *Replica) Status() raft.Status { return r.core.Status() }

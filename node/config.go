@@ -1,0 +1,138 @@
+package node
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"raftsman.dev/node/etcdapi"
+)
+
+// Config is what a member is started with. Name and DataDir are identity: they must be the same at every
+// start. The rest may change between starts.
+type Config struct {
+	// Name is the member's name, unique in its cluster; in Kubernetes the Pod's.
+	Name    string
+	DataDir string
+
+	// Where the member listens, host:port; an empty host is every address.
+	ListenClient, ListenPeer, ListenMetrics, ListenAdmin string
+	// AdvertisePeer is the host:port under which peers reach this member; AdvertiseClient are the URLs that
+	// clients are told. Defaults: where the member listens.
+	AdvertisePeer   string
+	AdvertiseClient []string
+
+	// Peers are host:port hints of other members. Discover is a host:port whose name resolves to the
+	// addresses of all members (a headless service); it is resolved afresh whenever a peer is looked for.
+	Peers    []string
+	Discover string
+
+	// Managed says that an operator decides about birth and membership. Form makes this member, if it is
+	// empty, the founder of a cluster of one; not together with Managed.
+	Managed bool
+	Form    bool
+
+	// ElectionTimeout is how long a follower waits for its leader (each wait is drawn from 1 to 2 times it);
+	// HeartbeatInterval is the leader's, and the length of a tick. Defaults 1 s and 100 ms.
+	ElectionTimeout, HeartbeatInterval time.Duration
+	// KeepEntries is how many applied entries stay in the log for followers that lag. Default 10,000.
+	KeepEntries uint64
+	// Limits bound client requests.
+	Limits etcdapi.Limits
+	// DrainTimeout bounds how long a stop waits for requests and for another leader. Default 5 s.
+	DrainTimeout time.Duration
+
+	Version string
+	Log     logr.Logger
+}
+
+// Default fills what is zero.
+func (c *Config) Default() {
+	orElse(&c.ListenClient, "127.0.0.1:2379")
+	orElse(&c.ListenPeer, "127.0.0.1:2380")
+	orElse(&c.ListenMetrics, "127.0.0.1:2381")
+	orElse(&c.ListenAdmin, "127.0.0.1:2382")
+	orElse(&c.ElectionTimeout, time.Second)
+	orElse(&c.HeartbeatInterval, 100*time.Millisecond)
+	orElse(&c.KeepEntries, 10_000)
+	orElse(&c.DrainTimeout, 5*time.Second)
+	orElse(&c.Version, "dev")
+	c.Limits.Default()
+}
+
+func orElse[T comparable](v *T, otherwise T) {
+	var zero T
+	if *v == zero {
+		*v = otherwise
+	}
+}
+
+// Validate refuses what cannot work, and says which flag to mend.
+func (c *Config) Validate() error {
+	switch {
+	case c.Name == "":
+		return fmt.Errorf("--name is missing: give the member a name that is unique in its cluster")
+	case c.DataDir == "":
+		return fmt.Errorf("--data-dir is missing: name a directory for the member's log and store")
+	case c.Managed && c.Form:
+		return fmt.Errorf("--form and --managed contradict each other: under an operator only the operator decides who founds the cluster")
+	case c.HeartbeatInterval < 5*time.Millisecond:
+		return fmt.Errorf("--heartbeat-interval is %v: it must be at least 5ms", c.HeartbeatInterval)
+	case c.ElectionTimeout < 3*c.HeartbeatInterval || c.ElectionTimeout > time.Minute:
+		return fmt.Errorf("--election-timeout is %v: it must be at least three heartbeat intervals (%v) and at most 1m", c.ElectionTimeout, 3*c.HeartbeatInterval)
+	}
+	return c.validateAddresses()
+}
+
+func (c *Config) validateAddresses() error {
+	flags := []struct{ flag, address string }{
+		{"--listen-client", c.ListenClient}, {"--listen-peer", c.ListenPeer}, {"--listen-metrics", c.ListenMetrics},
+		{"--listen-admin", c.ListenAdmin},
+	}
+	if c.AdvertisePeer != "" {
+		flags = append(flags, struct{ flag, address string }{"--advertise-peer", c.AdvertisePeer})
+	}
+	if c.Discover != "" {
+		flags = append(flags, struct{ flag, address string }{"--discover", c.Discover})
+	}
+	for _, p := range c.Peers {
+		flags = append(flags, struct{ flag, address string }{"--peers", p})
+	}
+	for _, f := range flags {
+		if _, _, err := net.SplitHostPort(f.address); err != nil {
+			return fmt.Errorf("%s is %q: write it as host:port", f.flag, f.address)
+		}
+	}
+	for _, u := range c.AdvertiseClient {
+		parsed, err := url.Parse(u)
+		if err != nil || parsed.Scheme != "http" || parsed.Host == "" {
+			return fmt.Errorf("--advertise-client is %q: write it as http://host:port", u)
+		}
+	}
+	reach := c.AdvertisePeer
+	orElse(&reach, c.ListenPeer)
+	if host, _, _ := net.SplitHostPort(reach); host == "" || host == "0.0.0.0" || host == "::" {
+		return fmt.Errorf("--advertise-peer is %q: name the host under which other members reach this one", c.AdvertisePeer)
+	}
+	return nil
+}
+
+// ticks counts how many ticks a duration lasts, at least one.
+func (c *Config) ticks(d time.Duration) int {
+	return int(max(1, (d+c.HeartbeatInterval-1)/c.HeartbeatInterval))
+}
+
+// SplitList reads a flag that holds a list separated by commas.
+func SplitList(s string) []string {
+	var all []string
+	for _, part := range strings.Split(s, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			all = append(all, part)
+		}
+	}
+	return all
+}

@@ -1,0 +1,20 @@
+// Package node assembles one member: it opens its data directory, log and store, starts its core, and
+// connects it to its peers, its clients and whoever looks after it.
+//
+// # Goroutines
+//
+//	owner      owns the replica: takes everything that has arrived since its last turn, then pumps
+//	writer     makes batches durable, sends what may leave after that, cuts and seals the log
+//	applier    brings committed entries into the store and wakes their clients
+//	transport  one reader for each accepted connection, one sender for each peer
+//	gRPC       one for each request: it waits for its proposal, or for a read point, then reads the store itself
+//
+// They meet in the inbox: whoever has something for the owner leaves it there and wakes it. The owner never
+// waits for a disk or a peer.
+//
+// # Start and stop
+//
+// Start refuses before it touches the disk: flags, then ports, then names of peers, then the data directory.
+// A damaged member under an operator stays up on its admin port, says what is damaged, and is replaced.
+// Stop goes the other way: not ready, leadership handed over, clients drained, loops, connections, disk.
+package node

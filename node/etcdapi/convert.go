@@ -1,0 +1,155 @@
+package etcdapi
+
+import (
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	"raftsman.dev/node/kv"
+)
+
+func fromRange(r *pb.RangeRequest) *kv.RangeRequest {
+	q := &kv.RangeRequest{
+		Key: r.GetKey(), End: r.GetRangeEnd(), Limit: r.GetLimit(), Revision: kv.Revision(r.GetRevision()),
+		Order: kv.SortOrder(r.GetSortOrder()), Target: fromSortTarget(r.GetSortTarget()),
+		KeysOnly: r.GetKeysOnly(), CountOnly: r.GetCountOnly(),
+		MinMod: kv.Revision(r.GetMinModRevision()), MaxMod: kv.Revision(r.GetMaxModRevision()),
+		MinCreate: kv.Revision(r.GetMinCreateRevision()), MaxCreate: kv.Revision(r.GetMaxCreateRevision()),
+	}
+	if q.Target == kv.SortByKey && q.Order == kv.SortAscend {
+		q.Order = kv.SortNone // the order in which keys are read anyway: the limit may then stop early
+	}
+	return q
+}
+
+func fromSortTarget(t pb.RangeRequest_SortTarget) kv.SortTarget {
+	switch t {
+	case pb.RangeRequest_VERSION:
+		return kv.SortByVersion
+	case pb.RangeRequest_CREATE:
+		return kv.SortByCreate
+	case pb.RangeRequest_MOD:
+		return kv.SortByMod
+	case pb.RangeRequest_VALUE:
+		return kv.SortByValue
+	}
+	return kv.SortByKey
+}
+
+func fromPut(r *pb.PutRequest) *kv.PutRequest {
+	return &kv.PutRequest{
+		Key: r.GetKey(), Value: r.GetValue(), Lease: r.GetLease(), PrevKV: r.GetPrevKv(),
+		IgnoreValue: r.GetIgnoreValue(), IgnoreLease: r.GetIgnoreLease(),
+	}
+}
+
+func fromDelete(r *pb.DeleteRangeRequest) *kv.DeleteRequest {
+	return &kv.DeleteRequest{Key: r.GetKey(), End: r.GetRangeEnd(), PrevKV: r.GetPrevKv()}
+}
+
+func fromTxn(r *pb.TxnRequest) kv.Txn {
+	t := kv.Txn{Success: fromOps(r.GetSuccess()), Failure: fromOps(r.GetFailure())}
+	for _, c := range r.GetCompare() {
+		t.Compares = append(t.Compares, fromCompare(c))
+	}
+	return t
+}
+
+func fromOps(ops []*pb.RequestOp) []kv.Op {
+	var all []kv.Op
+	for _, op := range ops {
+		switch x := op.GetRequest().(type) {
+		case *pb.RequestOp_RequestRange:
+			all = append(all, kv.Op{Range: fromRange(x.RequestRange)})
+		case *pb.RequestOp_RequestPut:
+			all = append(all, kv.Op{Put: fromPut(x.RequestPut)})
+		case *pb.RequestOp_RequestDeleteRange:
+			all = append(all, kv.Op{Delete: fromDelete(x.RequestDeleteRange)})
+		case *pb.RequestOp_RequestTxn:
+			nested := fromTxn(x.RequestTxn)
+			all = append(all, kv.Op{Txn: &nested})
+		}
+	}
+	return all
+}
+
+func fromCompare(c *pb.Compare) kv.Compare {
+	q := kv.Compare{Key: c.GetKey(), End: c.GetRangeEnd()}
+	switch c.GetResult() {
+	case pb.Compare_EQUAL:
+		q.Result = kv.CompareEqual
+	case pb.Compare_GREATER:
+		q.Result = kv.CompareGreater
+	case pb.Compare_LESS:
+		q.Result = kv.CompareLess
+	case pb.Compare_NOT_EQUAL:
+		q.Result = kv.CompareNotEqual
+	}
+	switch c.GetTarget() {
+	case pb.Compare_VERSION:
+		q.Target, q.Number = kv.CompareVersion, c.GetVersion()
+	case pb.Compare_CREATE:
+		q.Target, q.Number = kv.CompareCreate, c.GetCreateRevision()
+	case pb.Compare_MOD:
+		q.Target, q.Number = kv.CompareMod, c.GetModRevision()
+	case pb.Compare_VALUE:
+		q.Target, q.Value = kv.CompareValue, c.GetValue()
+	case pb.Compare_LEASE:
+		q.Target, q.Number = kv.CompareLease, c.GetLease()
+	}
+	return q
+}
+
+func toKeyValue(x *kv.KeyValue) *mvccpb.KeyValue {
+	if x == nil {
+		return nil
+	}
+	return &mvccpb.KeyValue{
+		Key: x.Key, Value: x.Value, CreateRevision: int64(x.CreateRevision),
+		ModRevision: int64(x.ModRevision), Version: x.Version, Lease: x.Lease,
+	}
+}
+
+func toKeyValues(all []kv.KeyValue) []*mvccpb.KeyValue {
+	if len(all) == 0 {
+		return nil
+	}
+	out := make([]*mvccpb.KeyValue, len(all))
+	for i := range all {
+		out[i] = toKeyValue(&all[i])
+	}
+	return out
+}
+
+func toRange(r *kv.RangeResult, h *pb.ResponseHeader) *pb.RangeResponse {
+	return &pb.RangeResponse{Header: h, Kvs: toKeyValues(r.KVs), More: r.More, Count: r.Count}
+}
+
+func toPut(r *kv.PutResult, h *pb.ResponseHeader) *pb.PutResponse {
+	return &pb.PutResponse{Header: h, PrevKv: toKeyValue(r.Prev)}
+}
+
+func toDelete(r *kv.DeleteResult, h *pb.ResponseHeader) *pb.DeleteRangeResponse {
+	return &pb.DeleteRangeResponse{Header: h, Deleted: r.Deleted, PrevKvs: toKeyValues(r.Prev)}
+}
+
+func toTxn(r *kv.Result, h *pb.ResponseHeader) *pb.TxnResponse {
+	out := &pb.TxnResponse{Header: h, Succeeded: r.Succeeded}
+	for i := range r.Responses {
+		out.Responses = append(out.Responses, toOp(&r.Responses[i]))
+	}
+	return out
+}
+
+// toOp answers one operation; its header carries a revision only, as in etcd.
+func toOp(r *kv.OpResult) *pb.ResponseOp {
+	switch {
+	case r.Range != nil:
+		h := &pb.ResponseHeader{Revision: int64(r.Range.Revision)}
+		return &pb.ResponseOp{Response: &pb.ResponseOp_ResponseRange{ResponseRange: toRange(r.Range, h)}}
+	case r.Put != nil:
+		return &pb.ResponseOp{Response: &pb.ResponseOp_ResponsePut{ResponsePut: toPut(r.Put, &pb.ResponseHeader{})}}
+	case r.Delete != nil:
+		return &pb.ResponseOp{Response: &pb.ResponseOp_ResponseDeleteRange{ResponseDeleteRange: toDelete(r.Delete, &pb.ResponseHeader{})}}
+	}
+	return &pb.ResponseOp{Response: &pb.ResponseOp_ResponseTxn{ResponseTxn: toTxn(r.Txn, &pb.ResponseHeader{Revision: int64(r.Txn.Revision)})}}
+}

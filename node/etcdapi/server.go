@@ -1,0 +1,154 @@
+package etcdapi
+
+import (
+	"context"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	"raftsman.dev/node/kv"
+)
+
+// Limits bound what one request may ask.
+type Limits struct {
+	// RequestBytes bounds an encoded write; a larger one is "request is too large". Default 1.5 MiB, as etcd.
+	RequestBytes int
+	// TxnOps bounds the operations of a transaction. Default 128, as etcd.
+	TxnOps int
+}
+
+// Default fills what is zero.
+func (l *Limits) Default() {
+	if l.RequestBytes == 0 {
+		l.RequestBytes = 3 << 19
+	}
+	if l.TxnOps == 0 {
+		l.TxnOps = 128
+	}
+}
+
+// frameOverhead is what a message may have over RequestBytes before gRPC itself refuses it, as in etcd.
+const frameOverhead = 512 << 10
+
+// MaxMessageBytes is the gRPC bound that goes with the limits.
+func (l Limits) MaxMessageBytes() int { return l.RequestBytes + frameOverhead }
+
+// Register adds the services to a gRPC server. What this version does not implement answers Unimplemented.
+func Register(s grpc.ServiceRegistrar, b Backend, l Limits) {
+	l.Default()
+	pb.RegisterKVServer(s, &kvServer{b: b, limits: l})
+	pb.RegisterClusterServer(s, &clusterServer{b: b})
+	pb.RegisterMaintenanceServer(s, &maintenanceServer{b: b})
+	pb.RegisterWatchServer(s, pb.UnimplementedWatchServer{})
+	pb.RegisterLeaseServer(s, pb.UnimplementedLeaseServer{})
+	pb.RegisterAuthServer(s, pb.UnimplementedAuthServer{})
+}
+
+type kvServer struct {
+	pb.UnimplementedKVServer
+	b      Backend
+	limits Limits
+}
+
+// header is the member's header at that revision.
+func header(b Backend, revision kv.Revision) *pb.ResponseHeader {
+	h := b.Header()
+	return &pb.ResponseHeader{ClusterId: h.ClusterID, MemberId: h.MemberID, RaftTerm: h.Term, Revision: int64(revision)}
+}
+
+// Range reads at the newest revision; serializable means this member's own state, as it is.
+func (s *kvServer) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error) {
+	if err := checkRange(r); err != nil {
+		return nil, err
+	}
+	res, err := s.read(ctx, kv.Txn{Success: []kv.Op{{Range: fromRange(r)}}}, r.GetSerializable())
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return toRange(res.Responses[0].Range, header(s.b, res.Revision)), nil
+}
+
+// Put writes one key.
+func (s *kvServer) Put(ctx context.Context, r *pb.PutRequest) (*pb.PutResponse, error) {
+	if err := checkPut(r); err != nil {
+		return nil, err
+	}
+	res, err := s.write(ctx, r, kv.Txn{Success: []kv.Op{{Put: fromPut(r)}}})
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return toPut(res.Responses[0].Put, header(s.b, res.Revision)), nil
+}
+
+// DeleteRange deletes a key or a range.
+func (s *kvServer) DeleteRange(ctx context.Context, r *pb.DeleteRangeRequest) (*pb.DeleteRangeResponse, error) {
+	if err := checkDelete(r); err != nil {
+		return nil, err
+	}
+	res, err := s.write(ctx, r, kv.Txn{Success: []kv.Op{{Delete: fromDelete(r)}}})
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return toDelete(res.Responses[0].Delete, header(s.b, res.Revision)), nil
+}
+
+// Txn runs a transaction; one that cannot write does not go through the log.
+func (s *kvServer) Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error) {
+	if err := checkTxn(r, s.limits.TxnOps); err != nil {
+		return nil, err
+	}
+	if err := checkDuplicates(r); err != nil {
+		return nil, err
+	}
+	var res kv.Result
+	var err error
+	if t := fromTxn(r); t.ReadOnly() {
+		res, err = s.read(ctx, t, serializable(r))
+	} else {
+		res, err = s.write(ctx, r, t)
+	}
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return toTxn(&res, header(s.b, res.Revision)), nil
+}
+
+// serializable reports whether every read of a read-only transaction asks for no more.
+func serializable(r *pb.TxnRequest) bool {
+	for _, branch := range [][]*pb.RequestOp{r.GetSuccess(), r.GetFailure()} {
+		for _, op := range branch {
+			if q := op.GetRequestRange(); q == nil || !q.GetSerializable() {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (s *kvServer) read(ctx context.Context, t kv.Txn, serializable bool) (kv.Result, error) {
+	if err := s.b.Serving(); err != nil && (!serializable || err != ErrLearner) {
+		return kv.Result{}, err
+	}
+	if !serializable {
+		if err := s.b.Barrier(ctx); err != nil {
+			return kv.Result{}, err
+		}
+	}
+	return s.b.Read(ctx, t)
+}
+
+func (s *kvServer) write(ctx context.Context, r proto.Message, t kv.Txn) (kv.Result, error) {
+	if err := s.b.Serving(); err != nil {
+		return kv.Result{}, err
+	}
+	if proto.Size(r) > s.limits.RequestBytes {
+		return kv.Result{}, rpctypes.ErrGRPCRequestTooLarge
+	}
+	res, err := s.b.Propose(ctx, t)
+	if err != nil {
+		return kv.Result{}, err
+	}
+	return res, res.Err
+}

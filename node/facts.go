@@ -1,0 +1,45 @@
+package node
+
+import (
+	"sync/atomic"
+
+	"raftsman.dev/node/raft"
+	"raftsman.dev/node/replica"
+)
+
+// facts is what the owner tells everybody else: single values, each current, together not a consistent whole.
+type facts struct {
+	tick                 atomic.Uint64
+	beat                 atomic.Int64 // of the owner's last tick, in nanoseconds of the wall clock
+	role                 atomic.Uint32
+	term, leader         atomic.Uint64
+	commit, applied      atomic.Uint64
+	config, last         atomic.Uint64
+	forwarded, snapshots atomic.Uint64
+	membership           atomic.Pointer[raft.Membership]
+	removed, draining    atomic.Bool
+}
+
+// observe is called by the owner after every turn.
+func (f *facts) observe(r *replica.Replica) {
+	b := r.Brief()
+	f.role.Store(uint32(b.Role))
+	f.term.Store(uint64(b.Term))
+	f.leader.Store(uint64(b.Leader))
+	f.commit.Store(uint64(b.Commit))
+	f.last.Store(uint64(b.Last))
+	f.config.Store(uint64(b.Config))
+	f.applied.Store(uint64(r.Applied()))
+}
+
+func (f *facts) leads() bool { return raft.Role(f.role.Load()) == raft.RoleLeader }
+
+// seat is this member's place in the membership in force, 0 for none.
+func (f *facts) seat(id raft.MemberID) raft.Seat {
+	if m := f.membership.Load(); m != nil {
+		if x, ok := m.Find(id); ok {
+			return x.Seat
+		}
+	}
+	return 0
+}

@@ -1,0 +1,106 @@
+package node
+
+import (
+	"sync"
+
+	"raftsman.dev/node/raft"
+	"raftsman.dev/node/replica"
+)
+
+// inbox is where everything for the owner of the replica meets. Its size is bounded by what fills it: the
+// waiters' bound on proposals, the peers' on messages in flight.
+type inbox struct {
+	wake chan struct{}
+	mu   struct {
+		sync.Mutex
+		arrivals
+	}
+}
+
+// arrivals is what has come since the owner's last turn.
+type arrivals struct {
+	written   []replica.Written
+	applied   []replica.AppliedTurn
+	bodies    []raft.Body
+	messages  []raft.Message
+	proposals []*replica.Proposal
+	barriers  []*replica.Barrier
+	calls     []func(*replica.Replica)
+}
+
+func newInbox() *inbox { return &inbox{wake: make(chan struct{}, 1)} }
+
+// put adds to the arrivals and wakes the owner. add runs under the lock.
+func (i *inbox) put(add func(*arrivals)) {
+	i.mu.Lock()
+	add(&i.mu.arrivals)
+	i.mu.Unlock()
+	i.signal()
+}
+
+func (i *inbox) signal() {
+	select {
+	case i.wake <- struct{}{}:
+	default:
+	}
+}
+
+// propose and barrier are put without a closure: they run once for every request.
+func (i *inbox) propose(p *replica.Proposal) {
+	i.mu.Lock()
+	i.mu.proposals = append(i.mu.proposals, p)
+	i.mu.Unlock()
+	i.signal()
+}
+
+func (i *inbox) barrier(b *replica.Barrier) {
+	i.mu.Lock()
+	i.mu.barriers = append(i.mu.barriers, b)
+	i.mu.Unlock()
+	i.signal()
+}
+
+// take exchanges the arrivals for an empty set, whose memory is that of the turn before.
+func (i *inbox) take(spare arrivals) arrivals {
+	spare.reset()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	a := i.mu.arrivals
+	i.mu.arrivals = spare
+	return a
+}
+
+func (a *arrivals) reset() {
+	*a = arrivals{
+		written: empty(a.written), applied: empty(a.applied), bodies: empty(a.bodies), messages: empty(a.messages),
+		proposals: empty(a.proposals), barriers: empty(a.barriers), calls: empty(a.calls),
+	}
+}
+
+// empty keeps a slice's memory, but for a burst's, and lets go of what it held.
+func empty[T any](s []T) []T {
+	if cap(s) > 1<<12 {
+		return nil
+	}
+	clear(s)
+	return s[:0]
+}
+
+// deliver hands everything to the replica: what its own disk and store say first.
+func (a *arrivals) deliver(r *replica.Replica) {
+	for _, w := range a.written {
+		r.Wrote(w)
+	}
+	for _, t := range a.applied {
+		r.AppliedTo(t)
+	}
+	for _, b := range a.bodies {
+		r.Step(b)
+	}
+	r.Receive(a.messages)
+	r.Propose(a.proposals)
+	r.Barrier(a.barriers)
+	for _, call := range a.calls {
+		call(r)
+	}
+}

@@ -1,0 +1,257 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"raftsman.dev/node/raft"
+	"raftsman.dev/node/replica"
+)
+
+// sealAfter is how long the writer waits for more work before it writes the second copy of what it has made
+// durable.
+const sealAfter = 20 * time.Millisecond
+
+// own is the owner's loop.
+func (m *Member) own() {
+	ticker := time.NewTicker(m.cfg.HeartbeatInterval)
+	defer ticker.Stop()
+	var in arrivals
+	for {
+		select {
+		case <-m.ending:
+			m.replica.Stop()
+			return
+		case <-ticker.C:
+			m.replica.Tick()
+			m.facts.tick.Store(m.replica.Now())
+			m.facts.beat.Store(time.Now().UnixNano())
+		case <-m.inbox.wake:
+		}
+		in = m.inbox.take(in)
+		in.deliver(m.replica)
+		m.replica.Pump()
+		m.facts.observe(m.replica)
+	}
+}
+
+// ask runs f on the owner's goroutine and waits until it has.
+func (m *Member) ask(ctx context.Context, f func(*replica.Replica)) error {
+	done := make(chan struct{})
+	m.inbox.put(func(a *arrivals) {
+		a.calls = append(a.calls, func(r *replica.Replica) {
+			f(r)
+			close(done)
+		})
+	})
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-m.ending:
+		return replica.ErrStopped
+	}
+}
+
+// write is the log writer's loop. A failed write or fsync is final: the member stops.
+func (m *Member) write() {
+	seal := time.NewTimer(sealAfter)
+	defer seal.Stop()
+	for {
+		select {
+		case <-m.ending:
+			return
+		case job := <-m.logJobs:
+			job()
+		case <-seal.C:
+			if err := m.log.Seal(); err != nil {
+				m.fail(fmt.Errorf("seal the log: %w", err))
+				return
+			}
+		case <-m.writerReady:
+			if err := m.writeAll(); err != nil {
+				m.fail(err)
+				return
+			}
+			seal.Reset(sealAfter)
+		}
+	}
+}
+
+// writeAll takes turns until there is nothing left to write.
+func (m *Member) writeAll() error {
+	for {
+		w, err := m.replica.Writer().Run()
+		if err != nil {
+			return err
+		}
+		if w.Seq == 0 && len(w.Late) == 0 {
+			return nil
+		}
+		if len(w.Late) > 0 {
+			m.transport.Send(w.Late)
+		}
+		if w.Seq != 0 {
+			m.inbox.put(func(a *arrivals) { a.written = append(a.written, replica.Written{Seq: w.Seq}) })
+		}
+	}
+}
+
+// onLog runs f on the log writer's goroutine, the only one that may change the log, and waits for it.
+func (m *Member) onLog(f func() error) error {
+	done := make(chan error, 1)
+	select {
+	case m.logJobs <- func() { done <- f() }:
+	case <-m.ending:
+		return replica.ErrStopped
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-m.ending:
+		return replica.ErrStopped
+	}
+}
+
+// apply is the applier's loop.
+func (m *Member) apply() {
+	for {
+		select {
+		case <-m.ending:
+			return
+		case <-m.applierReady:
+		}
+		for {
+			turn, err := m.replica.Applier().Run()
+			if err != nil {
+				m.fail(err)
+				return
+			}
+			if turn.Index == 0 {
+				break
+			}
+			if turn.Installed {
+				m.facts.snapshots.Add(1)
+			}
+			m.inbox.put(func(a *arrivals) { a.applied = append(a.applied, turn) })
+		}
+	}
+}
+
+// fail stops the member for good: what it cannot make durable it must not pretend to hold.
+func (m *Member) fail(err error) {
+	m.failOnce.Do(func() {
+		m.failure <- fmt.Errorf("member %s (%v): %w; the process stops, and what it had not acknowledged is not lost: start it again once the disk is healthy", m.cfg.Name, m.id.Member, err)
+	})
+}
+
+// signal wakes a loop that is not awake yet.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Send implements replica.Env.
+func (m *Member) Send(msgs []raft.Message) {
+	for i := range msgs {
+		if f, ok := msgs[i].Body.(raft.Forward); ok {
+			m.facts.forwarded.Add(uint64(len(f.Proposals)))
+		}
+	}
+	m.transport.Send(msgs)
+}
+
+// WriterReady implements replica.Env.
+func (m *Member) WriterReady() { signal(m.writerReady) }
+
+// ApplierReady implements replica.Env.
+func (m *Member) ApplierReady() { signal(m.applierReady) }
+
+// Fetch implements replica.Env: it reads old entries of the log beside the owner.
+func (m *Member) Fetch(f raft.Fetch) {
+	m.wg.Go(func() {
+		span, err := m.log.Read(f.From, f.MaxBytes)
+		if err != nil {
+			m.cfg.Log.Info("entries not read back from the log", "peer", f.To.String(), "index", f.From, "error", err.Error())
+			span = raft.Span{}
+		}
+		m.body(raft.Fetched{To: f.To, Span: span})
+	})
+}
+
+func (m *Member) body(b raft.Body) {
+	m.inbox.put(func(a *arrivals) { a.bodies = append(a.bodies, b) })
+}
+
+// CutLog implements replica.Env: the store is flushed first and then asked what it holds durably.
+func (m *Member) CutLog(base raft.Base) {
+	m.wg.Go(func() {
+		err := m.cut(base)
+		if errors.Is(err, replica.ErrStopped) {
+			return
+		}
+		m.inbox.put(func(a *arrivals) {
+			a.calls = append(a.calls, func(r *replica.Replica) {
+				if err := r.LogCut(base, err); err != nil {
+					m.fail(err)
+				}
+			})
+		})
+	})
+}
+
+func (m *Member) cut(base raft.Base) error {
+	durable, err := m.store.Durable()
+	if err == nil && durable < uint64(base.Position.Index) {
+		if err = m.store.Flush(); err == nil {
+			durable, err = m.store.Durable()
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("flush the store: %w", err)
+	}
+	if durable < uint64(base.Position.Index) {
+		return fmt.Errorf("the store holds %d durably after a flush, less than %d: the log is kept", durable, base.Position.Index)
+	}
+	return m.onLog(func() error { return m.log.Cut(base) })
+}
+
+// MembershipChanged implements replica.Env.
+func (m *Member) MembershipChanged(now raft.Membership) {
+	m.facts.membership.Store(&now)
+	m.connect(now)
+}
+
+// Removed implements replica.Env: the identity is marked, so that the next start draws a new one.
+func (m *Member) Removed() {
+	if m.facts.removed.Swap(true) {
+		return
+	}
+	m.cfg.Log.Info("the cluster goes on without this identity", "member", m.id.Member.String(), "next", "start the process again: it sets its data aside and draws a new identity")
+	m.wg.Go(func() {
+		m.joining.Lock()
+		defer m.joining.Unlock()
+		if err := m.dir.MarkRemoved(); err != nil {
+			m.fail(err)
+		}
+	})
+}
+
+// Events implements replica.Env: it is the one place where the core's events become log lines.
+func (m *Member) Events(events []raft.Event) {
+	for _, e := range events {
+		switch e := e.(type) {
+		case raft.RoleChanged:
+			m.cfg.Log.Info("role changed", "role", e.Role.String(), "term", uint64(e.Term), "leader", m.nameOf(e.Leader), "reason", e.Reason)
+		case raft.ConfigChanged:
+			m.cfg.Log.Info("membership changed", "index", uint64(e.Index), "joint", e.Membership.Joint(), "members", e.Membership.String())
+		default:
+			m.cfg.Log.Info("event", "event", e.String())
+		}
+	}
+}

@@ -1,0 +1,323 @@
+package node
+
+import (
+	"context"
+	crand "crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"raftsman.dev/node/datadir"
+	"raftsman.dev/node/kv"
+	"raftsman.dev/node/raft"
+	"raftsman.dev/node/replica"
+	"raftsman.dev/node/transport"
+	"raftsman.dev/node/vfs"
+	"raftsman.dev/node/wal"
+)
+
+// Member is one running member.
+type Member struct {
+	cfg     Config
+	ports   ports
+	dir     *datadir.Dir
+	id      datadir.Identity // as it was at the start; the cluster is in cluster
+	cluster atomic.Uint64
+	// problem says what is damaged; then nothing below it runs but the admin endpoint.
+	problem string
+
+	log       *wal.Log
+	store     *kv.Store
+	replica   *replica.Replica
+	transport *transport.Transport
+	inbox     *inbox
+	facts     facts
+	ready     readiness
+
+	joining   sync.Mutex // over changes of the identity on disk
+	importing sync.Mutex // one snapshot at a time
+
+	writerReady, applierReady chan struct{}
+	logJobs                   chan func()
+
+	grpc  *grpc.Server
+	https []*http.Server
+
+	wg            sync.WaitGroup
+	ending        chan struct{} // closed when the loops are to stop
+	endingContext context.Context
+	end           context.CancelFunc
+	failure       chan error
+	failOnce      sync.Once
+	stopOnce      sync.Once
+}
+
+// Start brings a member up. A refusal leaves everything as it was; it names the thing and the remedy.
+func Start(cfg Config) (*Member, error) {
+	cfg.Default()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	m := &Member{
+		cfg: cfg, inbox: newInbox(), ending: make(chan struct{}), failure: make(chan error, 1),
+		writerReady: make(chan struct{}, 1), applierReady: make(chan struct{}, 1), logJobs: make(chan func()),
+	}
+	m.endingContext, m.end = context.WithCancel(context.Background())
+	if err := m.listen(); err != nil {
+		return nil, err
+	}
+	m.advertise()
+	if err := m.resolvePeers(); err != nil {
+		return nil, errors.Join(err, m.ports.Close())
+	}
+	err := m.open()
+	switch {
+	case err != nil && damaged(err) && cfg.Managed:
+		m.problem = errors.Join(err, m.closeDisk()).Error()
+		m.store, m.log, m.dir = nil, nil, nil
+		cfg.Log.Error(err, "the member's data is damaged: only the admin port is served, until the operator replaces this member")
+		m.serveProblem()
+		return m, nil
+	case err != nil:
+		return nil, errors.Join(err, m.closeDisk(), m.ports.Close())
+	}
+	m.run()
+	if cfg.Form && m.cluster.Load() == 0 {
+		if err := m.found(); err != nil {
+			return nil, errors.Join(err, m.Stop(context.Background()))
+		}
+	}
+	return m, nil
+}
+
+// advertise fills in what was not given with where the member listens, as the system has chosen it for port 0.
+func (m *Member) advertise() {
+	orElse(&m.cfg.AdvertisePeer, m.ports.peer.Addr().String())
+	if len(m.cfg.AdvertiseClient) == 0 {
+		m.cfg.AdvertiseClient = []string{"http://" + m.ports.client.Addr().String()}
+	}
+}
+
+// damaged tells data that cannot be trusted from everything else that may go wrong at the start.
+func damaged(err error) bool {
+	return errors.Is(err, datadir.ErrCorrupt) || errors.Is(err, wal.ErrCorrupt) || errors.Is(err, wal.ErrMissing) ||
+		errors.Is(err, kv.ErrCorrupt) || errors.Is(err, raft.ErrMalformed)
+}
+
+// resolvePeers refuses hints that name nothing. Under an operator names may come later than Pods.
+func (m *Member) resolvePeers() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	for _, p := range m.cfg.Peers {
+		host, _, _ := net.SplitHostPort(p)
+		if _, err := net.DefaultResolver.LookupHost(ctx, host); err != nil {
+			return fmt.Errorf("peer %s: its name does not resolve: mend --peers, or the name service: %w", p, err)
+		}
+	}
+	return nil
+}
+
+// open opens the disk and makes the replica, without starting anything.
+func (m *Member) open() error {
+	dir, err := datadir.Open(vfs.OS(), m.cfg.DataDir, m.cfg.Name, draw)
+	if err != nil {
+		return err
+	}
+	m.dir, m.id = dir, dir.Identity()
+	m.cluster.Store(uint64(m.id.Cluster))
+	fresh := m.id.Cluster == 0
+	log, restored, err := wal.Open(vfs.OS(), dir.Log(), wal.Options{Create: fresh})
+	if err != nil {
+		return fmt.Errorf("log of data directory %s: %w", m.cfg.DataDir, err)
+	}
+	m.log = log
+	store, err := kv.Open(dir.Store(), kv.Options{Logger: pebbleLog{m.cfg.Log}})
+	if err != nil {
+		return err
+	}
+	m.store = store
+	return m.assemble(restored)
+}
+
+// draw takes 64 bits from the system's random source.
+func draw() uint64 {
+	var b [8]byte
+	// Read never fails (crypto/rand): it ends the process instead.
+	_, _ = crand.Read(b[:])
+	return binary.LittleEndian.Uint64(b[:])
+}
+
+func (m *Member) assemble(restored raft.Restored) error {
+	m.transport = transport.New(transport.Config{
+		Self: m.identity, Listener: m.ports.peer, Handler: m, Discover: m.discover,
+		Log: func(message string, kv ...any) { m.cfg.Log.V(1).Info(message, kv...) },
+	})
+	election := m.cfg.ticks(m.cfg.ElectionTimeout)
+	r, err := replica.New(replica.Config{
+		Core: raft.Config{
+			ID: m.id.Member, Boot: m.id.Boot, ElectionTicks: election, HeartbeatTicks: 1,
+			Rand: rand.New(rand.NewPCG(draw(), draw())),
+		},
+		Log: m.log, Store: m.store, Restored: restored, Env: m,
+		Tuning: replica.Tuning{
+			RequestTicks: uint64(m.cfg.ticks(requestTimeout) + 2*election), RetryTicks: uint64(2 * election),
+			KeepEntries: m.cfg.KeepEntries,
+		},
+	})
+	if err != nil {
+		err = errors.Join(err, ignoreClosed(m.transport.Close()))
+		m.transport = nil
+		return fmt.Errorf("data directory %s: %w", m.cfg.DataDir, err)
+	}
+	m.replica = r
+	m.facts.observe(r)
+	return nil
+}
+
+// requestTimeout is how long a request waits for its outcome, besides two elections: etcd's 5 s.
+const requestTimeout = 5 * time.Second
+
+// run starts the goroutines and serves.
+func (m *Member) run() {
+	m.facts.beat.Store(time.Now().UnixNano())
+	m.wg.Go(m.own)
+	m.wg.Go(m.write)
+	m.wg.Go(m.apply)
+	m.serve()
+	m.cfg.Log.Info("member is up", "member", m.id.Member.String(), "cluster", raft.ClusterID(m.cluster.Load()).String(), "boot", uint64(m.id.Boot),
+		"client", m.ports.client.Addr().String(), "peer", m.ports.peer.Addr().String(), "metrics", m.ports.metrics.Addr().String(), "admin", m.ports.admin.Addr().String())
+}
+
+// Failed delivers the reason when the member cannot go on.
+func (m *Member) Failed() <-chan error { return m.failure }
+
+// ClientAddress and AdminAddress are where the member listens.
+func (m *Member) ClientAddress() string { return m.ports.client.Addr().String() }
+func (m *Member) AdminAddress() string  { return m.ports.admin.Addr().String() }
+
+// Stop takes the member down politely: it hands leadership over, finishes what it accepted, and closes its
+// streams; ctx and DrainTimeout bound how long. Nothing acknowledged depends on it.
+func (m *Member) Stop(ctx context.Context) error {
+	var err error
+	m.stopOnce.Do(func() {
+		ctx, cancel := context.WithTimeout(ctx, m.cfg.DrainTimeout)
+		defer cancel()
+		m.facts.draining.Store(true)
+		m.cfg.Log.Info("stopping", "leads", m.facts.leads())
+		if m.problem == "" {
+			m.resign(ctx)
+			m.drain(ctx)
+		}
+		err = m.halt(ctx)
+	})
+	return err
+}
+
+// resign hands leadership over and waits until it has moved, or for as long as ctx allows.
+func (m *Member) resign(ctx context.Context) {
+	for m.facts.leads() && m.hasPeers() && ctx.Err() == nil {
+		done := make(chan replica.ChangeOutcome, 1)
+		if err := m.ask(ctx, func(r *replica.Replica) { r.Transfer(0, done) }); err != nil {
+			return
+		}
+		m.waitWhile(ctx, m.cfg.ElectionTimeout, m.facts.leads)
+	}
+}
+
+func (m *Member) hasPeers() bool {
+	now := m.facts.membership.Load()
+	if now == nil {
+		return false
+	}
+	incoming, _ := now.Voters()
+	return len(incoming) > 1
+}
+
+// waitWhile waits while the condition holds, at most that long.
+func (m *Member) waitWhile(ctx context.Context, most time.Duration, holds func() bool) {
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for holds() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// lameDuck is how long a stopping member under an operator still takes requests: so long does it take until
+// the Service's rules on every node have forgotten it.
+const lameDuck = time.Second
+
+// drain lets running requests end and turns new ones away.
+func (m *Member) drain(ctx context.Context) {
+	if m.cfg.Managed {
+		m.waitWhile(ctx, lameDuck, func() bool { return true })
+	}
+	done := make(chan struct{})
+	go func() {
+		m.grpc.GracefulStop()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		m.grpc.Stop()
+		<-done
+	}
+}
+
+// halt stops the loops, closes connections and disk.
+func (m *Member) halt(ctx context.Context) error {
+	var errs []error
+	for _, s := range m.https {
+		if err := s.Shutdown(ctx); err != nil {
+			errs = append(errs, s.Close())
+		}
+	}
+	close(m.ending)
+	m.end()
+	if m.grpc != nil {
+		m.grpc.Stop()
+	}
+	if m.transport != nil {
+		errs = append(errs, ignoreClosed(m.transport.Close()))
+	}
+	m.wg.Wait()
+	errs = append(errs, m.closeDisk(), m.ports.Close())
+	return errors.Join(errs...)
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// closeDisk closes what is open of store, log and directory. The store is flushed, so that the next start has
+// little to replay.
+func (m *Member) closeDisk() error {
+	var errs []error
+	if m.store != nil {
+		errs = append(errs, m.store.Flush(), m.store.Close())
+	}
+	if m.log != nil {
+		errs = append(errs, m.log.Close())
+	}
+	if m.dir != nil {
+		errs = append(errs, m.dir.Close())
+	}
+	return errors.Join(errs...)
+}

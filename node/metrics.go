@@ -1,0 +1,45 @@
+package node
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// metrics serves what the member counts. Every value is read when it is asked for: counting costs the member
+// nothing that it does not do anyway.
+func (m *Member) metrics() http.Handler {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	counter := func(name, help string, read func() float64) {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "raftsman", Name: name, Help: help}, read))
+	}
+	gauge := func(name, help string, read func() float64) {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "raftsman", Name: name, Help: help}, read))
+	}
+	counter("wal_fsyncs_total", "Synchronisations of the log for appended batches.", func() float64 { return float64(m.log.Stats().Syncs) })
+	counter("wal_entries_total", "Entries appended to the log.", func() float64 { return float64(m.log.Stats().Entries) })
+	counter("wal_bytes_total", "Bytes written to the log.", func() float64 { return float64(m.log.Stats().Bytes) })
+	gauge("wal_segments", "Segments of the log on disk.", func() float64 { return float64(m.log.Stats().Segments) })
+	counter("forwarded_proposals_total", "Proposals that this member sent on to a leader.", func() float64 { return float64(m.facts.forwarded.Load()) })
+	counter("snapshots_installed_total", "Snapshots installed from a peer.", func() float64 { return float64(m.facts.snapshots.Load()) })
+	gauge("is_leader", "1 while this member leads.", func() float64 { return truth(m.facts.leads()) })
+	gauge("has_leader", "1 while this member knows a leader.", func() float64 { return truth(m.facts.leader.Load() != 0) })
+	gauge("term", "The Raft term that this member is in.", func() float64 { return float64(m.facts.term.Load()) })
+	gauge("commit_index", "The highest log index known to be committed.", func() float64 { return float64(m.facts.commit.Load()) })
+	gauge("applied_index", "The highest log index that the store holds.", func() float64 { return float64(m.facts.applied.Load()) })
+	gauge("configuration_index", "The log index of the membership in force.", func() float64 { return float64(m.facts.config.Load()) })
+	gauge("proposals_waiting", "Proposals of this member's clients without an outcome.", func() float64 { return float64(m.replica.Waiting()) })
+	gauge("store_revision", "The store's revision.", func() float64 { return float64(m.store.Revision()) })
+	gauge("store_size_bytes", "The store's size on disk.", func() float64 { return float64(m.store.Size()) })
+	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,196 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+
+	"raftsman.dev/node/admin"
+	"raftsman.dev/node/etcdapi"
+	"raftsman.dev/node/raft"
+)
+
+// ports are the four listeners. They are taken before anything else is touched.
+type ports struct{ client, peer, metrics, admin net.Listener }
+
+func (m *Member) listen() error {
+	for _, l := range []struct {
+		flag, address string
+		into          *net.Listener
+	}{
+		{"--listen-client", m.cfg.ListenClient, &m.ports.client}, {"--listen-peer", m.cfg.ListenPeer, &m.ports.peer},
+		{"--listen-metrics", m.cfg.ListenMetrics, &m.ports.metrics}, {"--listen-admin", m.cfg.ListenAdmin, &m.ports.admin},
+	} {
+		listener, err := net.Listen("tcp", l.address)
+		if err != nil {
+			return errors.Join(fmt.Errorf("%s %s: %w: stop what listens there, or give another address", l.flag, l.address, err), m.ports.Close())
+		}
+		*l.into = listener
+	}
+	return nil
+}
+
+// Close closes what is open; closing twice is harmless.
+func (p *ports) Close() error {
+	var errs []error
+	for _, l := range []net.Listener{p.client, p.peer, p.metrics, p.admin} {
+		if l != nil {
+			errs = append(errs, ignoreClosed(l.Close()))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// serve starts the client API, the admin endpoint, and metrics with probes.
+func (m *Member) serve() {
+	m.grpc = grpc.NewServer(
+		grpc.MaxRecvMsgSize(m.cfg.Limits.MaxMessageBytes()),
+		grpc.MaxConcurrentStreams(1<<20),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 2 * time.Hour, Timeout: 20 * time.Second}),
+	)
+	etcdapi.Register(m.grpc, m, m.cfg.Limits)
+	m.wg.Go(func() {
+		if err := m.grpc.Serve(m.ports.client); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			m.fail(fmt.Errorf("serve clients: %w", err))
+		}
+	})
+	m.serveHTTP(m.ports.admin, admin.NewHandler(adminNode{m}))
+	m.serveHTTP(m.ports.metrics, m.probes())
+}
+
+// serveProblem is all that a damaged member serves.
+func (m *Member) serveProblem() {
+	m.serveHTTP(m.ports.admin, admin.NewHandler(adminNode{m}))
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok: waiting to be replaced") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, m.problem, http.StatusServiceUnavailable)
+	})
+	m.serveHTTP(m.ports.metrics, mux)
+}
+
+func (m *Member) serveHTTP(l net.Listener, h http.Handler) {
+	s := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+	m.https = append(m.https, s)
+	m.wg.Go(func() {
+		if err := s.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			m.fail(fmt.Errorf("serve %s: %w", l.Addr(), err))
+		}
+	})
+}
+
+// stuckAfter is how long the owner's loop may be silent before the member counts as stuck.
+const stuckAfter = 15 * time.Second
+
+// probes serves /livez, /readyz and /metrics.
+func (m *Member) probes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
+		if silent := time.Since(time.Unix(0, m.facts.beat.Load())); silent > stuckAfter {
+			http.Error(w, fmt.Sprintf("the member's own loop has been silent for %v", silent), http.StatusInternalServerError)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if why := m.unready(); why != "" {
+			http.Error(w, why, http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	mux.Handle("GET /metrics", m.metrics())
+	return mux
+}
+
+// readiness has hysteresis: what was ready stays so for a few election timeouts after its leader was lost, so
+// that an election does not empty the Service.
+type readiness struct {
+	sync.Mutex
+	goodUntil time.Time
+}
+
+// readyElections is how many election timeouts the hysteresis lasts; readyLag how many entries a ready
+// member's store may lack.
+const (
+	readyElections = 5
+	readyLag       = 10_000
+)
+
+// unready says why the member does not serve, or nothing.
+func (m *Member) unready() string {
+	if m.facts.draining.Load() {
+		return "stopping"
+	}
+	if err := m.Serving(); err != nil {
+		return err.Error()
+	}
+	why := ""
+	switch lag := int64(m.facts.commit.Load()) - int64(m.facts.applied.Load()); {
+	case m.facts.leader.Load() == 0:
+		why = "no leader is known"
+	case lag > readyLag:
+		why = fmt.Sprintf("the store lacks %d entries", lag)
+	}
+	m.ready.Lock()
+	defer m.ready.Unlock()
+	now := time.Now()
+	if why == "" {
+		m.ready.goodUntil = now.Add(readyElections * m.cfg.ElectionTimeout)
+	} else if now.Before(m.ready.goodUntil) {
+		return ""
+	}
+	return why
+}
+
+// Serving implements etcdapi.Backend: nil for a voter of a cluster that was opened to clients.
+func (m *Member) Serving() error {
+	switch m.facts.seat(m.id.Member) {
+	case raft.SeatVoter, raft.SeatOutgoing:
+	case raft.SeatLearner, raft.SeatIncoming:
+		return etcdapi.ErrLearner
+	default:
+		return etcdapi.ErrNotOpen
+	}
+	if m.facts.removed.Load() || !m.store.Opened() {
+		return etcdapi.ErrNotOpen
+	}
+	return nil
+}
+
+// pebbleLog hears what the store's database has to say: errors matter to a person, the rest to a developer.
+type pebbleLog struct{ log logr.Logger }
+
+func (l pebbleLog) Infof(format string, args ...any) { l.log.V(2).Info(fmt.Sprintf(format, args...)) }
+func (l pebbleLog) Errorf(format string, args ...any) {
+	l.log.Error(fmt.Errorf(format, args...), "the store's database reports an error")
+}
+
+// Fatalf ends the process: the database cannot go on, and a restart replays the log.
+func (l pebbleLog) Fatalf(format string, args ...any) {
+	l.log.Error(fmt.Errorf(format, args...), "the store's database cannot go on")
+	panic(fmt.Sprintf("store: "+format, args...))
+}
+
+// Run starts a member and keeps it up until ctx ends or it fails.
+func Run(ctx context.Context, cfg Config) error {
+	m, err := Start(cfg)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return m.Stop(context.Background())
+	case err := <-m.Failed():
+		return errors.Join(err, m.Stop(context.Background()))
+	}
+}
