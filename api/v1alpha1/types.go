@@ -47,8 +47,8 @@ type RaftClusterList struct {
 
 // RaftClusterSpec is what is wanted.
 //
-// +kubebuilder:validation:XValidation:rule="self.replicas % 2 == 1 || self.replicas == 0 || (has(self.allowEvenReplicas) && self.allowEvenReplicas)",message="replicas must be odd (or 0 to hibernate): an even group survives no more losses than the odd one below it; choose an odd number or set allowEvenReplicas: true"
-// +kubebuilder:validation:XValidation:rule="duration(self.electionTimeout) >= duration(self.heartbeatInterval) + duration(self.heartbeatInterval) + duration(self.heartbeatInterval) + duration(self.heartbeatInterval) + duration(self.heartbeatInterval)",message="electionTimeout must be at least 5 times heartbeatInterval, or a lost heartbeat unseats a healthy leader; raise electionTimeout or lower heartbeatInterval"
+// +kubebuilder:validation:XValidation:rule="!has(self.replicas) || self.replicas % 2 == 1 || self.replicas == 0 || (has(self.allowEvenReplicas) && self.allowEvenReplicas)",message="replicas must be odd (or 0 to hibernate): an even group survives no more losses than the odd one below it; choose an odd number or set allowEvenReplicas: true"
+// +kubebuilder:validation:XValidation:rule="!has(self.electionTimeout) || !has(self.heartbeatInterval) || duration(self.electionTimeout) >= duration(self.heartbeatInterval) + duration(self.heartbeatInterval) + duration(self.heartbeatInterval) + duration(self.heartbeatInterval) + duration(self.heartbeatInterval)",message="electionTimeout must be at least 5 times heartbeatInterval, or a lost heartbeat unseats a healthy leader; raise electionTimeout or lower heartbeatInterval"
 type RaftClusterSpec struct {
 	// Replicas is the number of voting members. 0 hibernates: Pods stop, membership and volumes stay.
 	// +optional
@@ -144,8 +144,8 @@ type Duration string
 
 // StorageSpec is a member's volume.
 //
-// +kubebuilder:validation:XValidation:rule="quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0",message="storage may not shrink: a volume cannot be made smaller; keep storage.size, or make a new cluster and copy the data"
-// +kubebuilder:validation:XValidation:rule="quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) <= 0",message="storage.size cannot be raised in this version: keep it, or make a new cluster of that size and copy the data"
+// +kubebuilder:validation:XValidation:rule="!has(self.size) || !has(oldSelf.size) || quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0",message="storage may not shrink: a volume cannot be made smaller; keep storage.size, or make a new cluster and copy the data"
+// +kubebuilder:validation:XValidation:rule="!has(self.size) || !has(oldSelf.size) || quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) <= 0",message="storage.size cannot be raised in this version: keep it, or make a new cluster of that size and copy the data"
 // +kubebuilder:validation:XValidation:rule="has(self.className) == has(oldSelf.className) && (!has(self.className) || self.className == oldSelf.className)",message="storage.className is fixed when the cluster is made: keep it, or make a new cluster and copy the data"
 type StorageSpec struct {
 	// Size of the volume.

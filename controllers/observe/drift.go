@@ -3,8 +3,10 @@ package observe
 import (
 	"context"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -28,70 +30,79 @@ func (o Observer) outdated(ctx context.Context, s *Sight, sizes resource.Sizes) 
 		if err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("read %s %s: %w", kind, client.ObjectKeyFromObject(want), err)
 		}
-		same := err == nil && have.GetAnnotations()[api.AnnotationApplied] == want.GetAnnotations()[api.AnnotationApplied]
-		if same {
-			if same, err = holds(have, want); err != nil {
+		where := "absent"
+		switch {
+		case err == nil && have.GetAnnotations()[api.AnnotationApplied] != want.GetAnnotations()[api.AnnotationApplied]:
+			where = "made from another spec"
+		case err == nil:
+			if where, err = differs(have, want); err != nil {
 				return fmt.Errorf("compare %s %s: %w", kind, client.ObjectKeyFromObject(want), err)
 			}
 		}
-		if !same {
-			s.Seen.Outdated = append(s.Seen.Outdated, kind+" "+want.GetName())
+		if where != "" {
+			s.Seen.Outdated = append(s.Seen.Outdated, fmt.Sprintf("%s %s (%s)", kind, want.GetName(), where))
 		}
 	}
 	return nil
 }
 
-// holds says whether an object has everything that is wanted of it; what others have added does not count.
-func holds(have, want client.Object) (bool, error) {
+// differs is the first field in which an object lacks what is wanted of it, empty for none; what others have
+// added does not count.
+func differs(have, want client.Object) (string, error) {
 	h, err := runtime.DefaultUnstructuredConverter.ToUnstructured(have)
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	w, err := runtime.DefaultUnstructuredConverter.ToUnstructured(want)
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	delete(w, "status")
 	// The cache leaves out what every object of a kind has in common.
 	delete(w, "apiVersion")
 	delete(w, "kind")
-	return covers(h, w), nil
+	return lacks(h, w, ""), nil
 }
 
-// covers says whether have holds want: maps by key, lists of named things by name, other lists in order.
-func covers(have, want any) bool {
+// lacks is the path of the first thing wanted that is not there: maps by key, lists of named things by name,
+// other lists in order.
+func lacks(have, want any, path string) string {
 	switch w := want.(type) {
 	case nil:
-		return true
+		return ""
 	case map[string]any:
 		h, _ := have.(map[string]any)
-		for key, value := range w {
-			if !covers(h[key], value) {
-				return false
+		for _, key := range slices.Sorted(maps.Keys(w)) {
+			if at := lacks(h[key], w[key], path+"."+key); at != "" {
+				return at
 			}
 		}
-		return true
+		return ""
 	case []any:
 		h, _ := have.([]any)
-		return coversList(h, w)
+		return listLacks(h, w, path)
 	}
-	return reflect.DeepEqual(have, want)
+	if !reflect.DeepEqual(have, want) {
+		return strings.TrimPrefix(path, ".")
+	}
+	return ""
 }
 
-func coversList(have, want []any) bool {
+func listLacks(have, want []any, path string) string {
 	for i, w := range want {
 		if name, ok := nameOf(w); ok {
-			at := slices.IndexFunc(have, func(h any) bool { n, ok := nameOf(h); return ok && n == name })
-			if at < 0 || !covers(have[at], w) {
-				return false
-			}
-			continue
+			i = slices.IndexFunc(have, func(h any) bool { n, ok := nameOf(h); return ok && n == name })
+		} else if len(have) != len(want) {
+			i = -1
 		}
-		if len(have) != len(want) || !covers(have[i], w) {
-			return false
+		if i < 0 {
+			return strings.TrimPrefix(path, ".")
+		}
+		if at := lacks(have[i], w, fmt.Sprintf("%s[%d]", path, i)); at != "" {
+			return at
 		}
 	}
-	return true
+	return ""
 }
 
 func nameOf(v any) (string, bool) {

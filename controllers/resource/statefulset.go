@@ -50,7 +50,6 @@ func StatefulSet(c *api.RaftCluster, d Defaults, replicas int32) *appsv1.Statefu
 
 func claim(c *api.RaftCluster) corev1.PersistentVolumeClaim {
 	return corev1.PersistentVolumeClaim{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"},
 		ObjectMeta: metav1.ObjectMeta{Name: volume, Labels: Selector(c)},
 		Spec: corev1.PersistentVolumeClaimSpec{
 			AccessModes:      []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
