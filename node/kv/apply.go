@@ -15,8 +15,14 @@ type batch struct {
 	written map[string]*pending
 	order   []string // keys in the order of their first write
 	meta    meta
-	touched []uint64 // origins whose window changed
+	touched []touched
 	buf     []byte
+}
+
+// touched is a window as the batch leaves it.
+type touched struct {
+	origin uint64
+	window window
 }
 
 // pending is a key's newest version in the batch; a version of 0 is a deletion.
@@ -26,6 +32,9 @@ type pending struct{ kv KeyValue }
 // store is. config and membership are the last ones among the entries; config 0 leaves them as they are.
 // Results are parallel to entries. The error is about the store itself: then nothing was applied.
 func (s *Store) Apply(entries []Entry, config uint64, membership []byte) ([]Result, error) {
+	if s.gen == nil {
+		return nil, ErrClosed
+	}
 	b := &batch{s: s, written: map[string]*pending{}, meta: s.meta}
 	results := make([]Result, len(entries))
 	for i := range entries {
@@ -70,15 +79,16 @@ func (b *batch) command(raw []byte) (Result, error) {
 }
 
 func (b *batch) admit(c *Command) bool {
+	for i := range b.touched {
+		if t := &b.touched[i]; t.origin == c.ID.Origin {
+			return t.window.admit(c.ID, c.Floor)
+		}
+	}
 	w := b.s.windows[c.ID.Origin]
-	if w == nil {
-		w = &window{}
-		b.s.windows[c.ID.Origin] = w
-	}
-	if !slices.Contains(b.touched, c.ID.Origin) {
-		b.touched = append(b.touched, c.ID.Origin)
-	}
-	return w.admit(c.ID, c.Floor)
+	w.bits = slices.Clone(w.bits)
+	admitted := w.admit(c.ID, c.Floor)
+	b.touched = append(b.touched, touched{c.ID.Origin, w})
+	return admitted
 }
 
 // txn checks everything, then does it under one new revision, if it writes at all.
@@ -351,8 +361,9 @@ func (b *batch) fill(rows *pebble.Batch) error {
 			return err
 		}
 	}
-	for _, origin := range b.touched {
-		if err := rows.Set(rowWindow(origin), b.s.windows[origin].appendTo(nil), nil); err != nil {
+	for i := range b.touched {
+		t := &b.touched[i]
+		if err := rows.Set(rowWindow(t.origin), t.window.appendTo(nil), nil); err != nil {
 			return err
 		}
 	}

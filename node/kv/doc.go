@@ -7,16 +7,35 @@
 // # Layout (version 1)
 //
 // The state is a directory of generations, each a Pebble database with its own log switched off: the Raft
-// log is the log. The file "current" names the generation in force; a received snapshot is built in a new
-// one and becomes current by one rename. Rows, by the first byte of their key:
+// log is the log. A received snapshot is built in a generation of its own and comes into force by one rename:
+// of the file that names the generation in force. It is written beside itself, synced and renamed, and the
+// directory is synced:
 //
-//	m v          format version
-//	m a          applied index, term, configuration index, revision, opened, membership: one row, written
-//	             with the data that it covers
-//	k <key>      the newest version of a key: create and mod revision, version, lease, value
-//	w <origin>   the command IDs of one origin that were applied
-//	h <revision> reserved for history, one block a batch
-//	l <lease>    reserved for leases
+//	current  "gen-" number " " sum "\n"   number: 16 lower-case hexadecimal digits; sum: 8 of them, the
+//	                                      CRC-32C of what stands before the blank
 //
-// Only the newest revision can be read: a range at an older one answers ErrCompacted.
+// A file that is anything else, or names what is not there, is damage. Without the file the store is new; data
+// without the file is damage. At start everything but the generation in force is removed, but only after that one
+// has been opened and read.
+//
+// Rows, by the first byte of their key. Numbers are uvarints, signed ones zigzag, unless a size in bytes is given;
+// the last field takes what is left:
+//
+//	m v           layout version (1): 1. Another one is refused: a change of any row makes a new version
+//	m a           applied index, term, configuration index, revision, flags (1): 1 is opened, membership.
+//	              Written with the data that it covers, once a batch
+//	k <key>       the newest version of a key: create revision, mod revision, version, lease (signed), value
+//	w <origin>    the command IDs of one origin (8, big-endian) that were applied: boot, floor, then words
+//	              (8, little-endian): bit i of word n is sequence (floor/64+n)*64+i; below the floor all were
+//	h <revision>  reserved for history, one block a batch
+//	l <lease>     reserved for leases
+//
+// Checksums are Pebble's, over each block of its files. What does not verify is an error that matches ErrCorrupt
+// and names the file. A damaged end of Pebble's manifest can pass for a write that a loss of power tore: then the
+// store opens at an earlier state, so whoever opens it compares Applied with where the log begins.
+//
+// A snapshot's chunk is rows, each the length of its key, the key, the length of its value and the value.
+//
+// Only the newest revision can be read: a range at an older one answers ErrCompacted. In a transaction a range
+// at the revision before it sees nothing of what the transaction has written.
 package kv

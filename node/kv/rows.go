@@ -3,10 +3,16 @@ package kv
 import (
 	"encoding/binary"
 	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
 )
 
 const (
 	layoutVersion = 1
+
+	// pebbleFormat is the version of Pebble's own files. It is named, not "newest": a newer Pebble must not
+	// write what the program before cannot read, as long as the layout version is the same.
+	pebbleFormat = pebble.FormatValueSeparation
 
 	prefixKey    = 'k'
 	prefixWindow = 'w'
@@ -19,6 +25,32 @@ func rowKey(dst, key []byte) []byte { return append(append(dst, prefixKey), key.
 
 func rowWindow(origin uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{prefixWindow}, origin)
+}
+
+func decodeWindowRow(key, value []byte) (uint64, window, error) {
+	if len(key) != 9 || key[0] != prefixWindow {
+		return 0, window{}, fmt.Errorf("window row %x: %w", key, ErrCorrupt)
+	}
+	w, err := decodeWindow(value)
+	return binary.BigEndian.Uint64(key[1:]), w, err
+}
+
+// checkRow decodes a row that came from outside, to refuse what this store would not have written.
+func checkRow(key, value []byte) error {
+	var err error
+	switch {
+	case string(key) == string(rowVersion()):
+		err = checkLayout(value)
+	case string(key) == string(rowApplied()):
+		_, err = decodeMeta(value)
+	case key[0] == prefixKey:
+		_, err = decodeVersion(key[1:], value)
+	case key[0] == prefixWindow:
+		_, _, err = decodeWindowRow(key, value)
+	default:
+		err = fmt.Errorf("row %x is not of this layout: %w", key, ErrMalformed)
+	}
+	return err
 }
 
 // meta is the row that says how far the store is.

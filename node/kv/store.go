@@ -52,10 +52,12 @@ type Store struct {
 	opts Options
 
 	// Owned by the applying goroutine.
-	gen     *generation
+	gen     *generation // nil once the store is closed
 	meta    meta
-	windows map[uint64]*window
+	windows map[uint64]window
 	cache   *metaCache
+
+	lastGeneration atomic.Uint64 // the highest number given to a generation
 
 	// What readers see. While seq is odd a batch is being committed; published is valid for the database
 	// state at an even seq.
@@ -64,7 +66,7 @@ type Store struct {
 	committed sync.RWMutex // write-locked while a batch is committed, for readers that want both at once
 }
 
-// published is the state that readers may see together.
+// published is the state that readers may see together; gen is nil once the store is closed.
 type published struct {
 	gen  *generation
 	meta meta
@@ -72,10 +74,11 @@ type published struct {
 
 // generation is one Pebble database; it is closed when it is neither current nor viewed.
 type generation struct {
-	db   *pebble.DB
-	dir  string
-	refs atomic.Int64
-	gone func() error // removes it once it is closed
+	db     *pebble.DB
+	number uint64
+	dir    string
+	refs   atomic.Int64
+	gone   func() error // removes it once it is closed
 }
 
 func (g *generation) release() error {
@@ -89,48 +92,61 @@ func (g *generation) release() error {
 	return err
 }
 
-// Open opens the store in dir, or makes an empty one where there is none.
+// Open opens the store in dir, or makes an empty one where there is none. Errors that match ErrCorrupt say
+// that what is there is damaged; then, and after any other error, nothing has been removed.
 func Open(dir string, opts Options) (*Store, error) {
 	opts.fill()
 	s := &Store{dir: dir, opts: opts, cache: newMetaCache(opts.CacheSlots)}
-	if err := opts.FS.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("store %s: %w", dir, err)
-	}
-	number, err := s.currentGeneration()
+	number, exists, err := s.currentGeneration()
 	if err != nil {
 		return nil, err
 	}
-	if err := s.removeOthers(number); err != nil {
-		return nil, err
-	}
-	gen, err := s.openGeneration(number)
+	gen, err := s.openGeneration(number, exists)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.adopt(gen); err != nil {
+	if err := s.begin(gen, exists); err != nil {
 		return nil, errors.Join(err, gen.release())
 	}
 	return s, nil
 }
 
-// openDB opens the Pebble database in dir.
-func (s *Store) openDB(dir string) (*pebble.DB, error) {
+// begin takes up an opened generation, and only then tidies what is beside it.
+func (s *Store) begin(gen *generation, named bool) error {
+	if err := s.adopt(gen); err != nil {
+		return err
+	}
+	if !named {
+		if err := s.setCurrent(gen.number); err != nil {
+			return fmt.Errorf("store %s: %w", s.dir, err)
+		}
+	}
+	return s.removeOthers(gen.number)
+}
+
+// openDB opens the Pebble database in dir; where exists says that there is one, none is made.
+func (s *Store) openDB(dir string, exists bool) (*pebble.DB, error) {
 	cache := pebble.NewCache(s.opts.BlockCacheBytes)
 	defer cache.Unref()
 	options := &pebble.Options{
-		FS:                          s.opts.FS,
+		FS:                          orderedFS{s.opts.FS},
 		Cache:                       cache,
 		DisableWAL:                  true,
+		ErrorIfNotExists:            exists,
 		MemTableSize:                s.opts.MemTableBytes,
 		MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       24,
-		FormatMajorVersion:          pebble.FormatNewest,
+		FormatMajorVersion:          pebbleFormat,
 		Logger:                      s.opts.Logger,
+		// Who reads damaged data gets an error; by default Pebble would end the process.
+		EventListener: &pebble.EventListener{DataCorruption: func(info pebble.DataCorruptionInfo) {
+			s.opts.Logger.Errorf("%v", info)
+		}},
 	}
 	db, err := pebble.Open(dir, options)
 	if err != nil {
-		return nil, fmt.Errorf("open the store's database in %s: %w", dir, errors.Join(err, ErrCorrupt))
+		return nil, fmt.Errorf("open the store's database in %s: %w", dir, openError(err))
 	}
 	return db, nil
 }
@@ -163,42 +179,47 @@ func readMeta(r pebble.Reader, o *pebble.IterOptions) (meta, error) {
 	o.LowerBound, o.UpperBound = []byte("m"), []byte("n")
 	it, err := r.NewIter(o)
 	if err != nil {
-		return meta{}, err
+		return meta{}, damage("the applied row", err)
 	}
 	defer it.Close()
-	if it.SeekGE(rowVersion()) && string(it.Key()) == string(rowVersion()) {
-		if v := it.Value(); len(v) != 1 || v[0] != layoutVersion {
-			return meta{}, fmt.Errorf("store has layout version %v, this program knows %d: start it with the program that wrote it", v, layoutVersion)
+	versioned := it.SeekGE(rowVersion()) && string(it.Key()) == string(rowVersion())
+	if versioned {
+		if err := checkLayout(it.Value()); err != nil {
+			return meta{}, err
 		}
 	}
 	if !it.SeekGE(rowApplied()) || string(it.Key()) != string(rowApplied()) {
-		return meta{revision: 1}, it.Error()
+		return meta{revision: 1}, damage("the applied row", it.Error())
+	}
+	if !versioned {
+		return meta{}, fmt.Errorf("the store has an applied row but no layout version: %w", ErrCorrupt)
 	}
 	return decodeMeta(it.Value())
 }
 
-func readWindows(r pebble.Reader) (map[uint64]*window, error) {
+// checkLayout refuses a store or snapshot that another version of the program wrote.
+func checkLayout(v []byte) error {
+	if len(v) != 1 || v[0] != layoutVersion {
+		return fmt.Errorf("store has layout version %v, this program knows %d: start it with the program that wrote it", v, layoutVersion)
+	}
+	return nil
+}
+
+func readWindows(r pebble.Reader) (map[uint64]window, error) {
 	it, err := r.NewIter(&pebble.IterOptions{LowerBound: []byte{prefixWindow}, UpperBound: []byte{prefixWindow + 1}})
 	if err != nil {
-		return nil, err
+		return nil, damage("the windows", err)
 	}
 	defer it.Close()
-	windows := map[uint64]*window{}
+	windows := map[uint64]window{}
 	for ok := it.First(); ok; ok = it.Next() {
-		w, err := decodeWindow(it.Value())
+		origin, w, err := decodeWindowRow(it.Key(), it.Value())
 		if err != nil {
 			return nil, err
 		}
-		if len(it.Key()) != 9 {
-			return nil, fmt.Errorf("window row %x: %w", it.Key(), ErrCorrupt)
-		}
-		var origin uint64
-		for _, b := range it.Key()[1:] {
-			origin = origin<<8 | uint64(b)
-		}
-		windows[origin] = &w
+		windows[origin] = w
 	}
-	return windows, it.Error()
+	return windows, damage("the windows", it.Error())
 }
 
 // commit writes the batch's rows at once and lets readers see them.
@@ -225,6 +246,9 @@ func (s *Store) commit(b *batch) error {
 		return fmt.Errorf("commit to the store: %w", err)
 	}
 	s.meta = b.meta
+	for i := range b.touched {
+		s.windows[b.touched[i].origin] = b.touched[i].window
+	}
 	for _, key := range b.order {
 		kv := &b.written[key].kv
 		s.cache.put(kv.Key, prior{create: kv.CreateRevision, mod: kv.ModRevision, version: kv.Version, lease: kv.Lease})
@@ -251,7 +275,7 @@ func (s *Store) getKey(r pebble.Reader, key []byte) (KeyValue, bool, error) {
 		return KeyValue{}, false, nil
 	}
 	if err != nil {
-		return KeyValue{}, false, fmt.Errorf("read key %q: %w", key, err)
+		return KeyValue{}, false, damage(fmt.Sprintf("key %q", key), err)
 	}
 	defer closer.Close()
 	kv, err := decodeVersion(key, append([]byte(nil), v...))
@@ -266,7 +290,7 @@ func scanKeys(r pebble.Reader, lo, hi []byte, f func(KeyValue) bool) error {
 	}
 	it, err := r.NewIter(&pebble.IterOptions{LowerBound: rowKey(nil, lo), UpperBound: upper})
 	if err != nil {
-		return err
+		return damage("a range", err)
 	}
 	defer it.Close()
 	for ok := it.First(); ok; ok = it.Next() {
@@ -278,7 +302,7 @@ func scanKeys(r pebble.Reader, lo, hi []byte, f func(KeyValue) bool) error {
 			break
 		}
 	}
-	return it.Error()
+	return damage("a range", it.Error())
 }
 
 // Applied reports how far the store is.
@@ -293,7 +317,10 @@ func (s *Store) Opened() bool { return s.published.Load().meta.opened }
 // Durable is the applied index that would survive a loss of power now, read back from what the database has
 // flushed.
 func (s *Store) Durable() (uint64, error) {
-	v := s.acquire()
+	v, err := s.acquire()
+	if err != nil {
+		return 0, err
+	}
 	defer v.Close()
 	m, err := readMeta(v.gen.db, &pebble.IterOptions{OnlyReadGuaranteedDurable: true})
 	return m.Index, err
@@ -301,7 +328,10 @@ func (s *Store) Durable() (uint64, error) {
 
 // Flush makes everything applied so far durable.
 func (s *Store) Flush() error {
-	v := s.acquire()
+	v, err := s.acquire()
+	if err != nil {
+		return err
+	}
 	defer v.Close()
 	return v.gen.db.Flush()
 }
@@ -337,9 +367,12 @@ func (s *Store) readOne(r *RangeRequest) (Result, bool, error) {
 			runtime.Gosched()
 			continue
 		}
-		v := s.acquire()
+		v, err := s.acquire()
+		if err != nil {
+			return Result{}, false, err
+		}
 		src := oneSource{s: s, v: v}
-		err := checkRevision(&src, r)
+		err = checkRevision(&src, r)
 		var res *RangeResult
 		if err == nil {
 			res, err = readRange(&src, r)
@@ -370,15 +403,31 @@ func (o *oneSource) scan(lo, hi []byte, f func(KeyValue) bool) error {
 }
 func (o *oneSource) revision() Revision { return o.v.meta.revision }
 
-// Size is the database's size on disk in bytes.
+// Size is the database's size on disk in bytes, 0 once the store is closed.
 func (s *Store) Size() int64 {
-	v := s.acquire()
+	v, err := s.acquire()
+	if err != nil {
+		return 0
+	}
 	defer v.Close()
 	return int64(v.gen.db.Metrics().DiskSpaceUsage())
 }
 
-// Close closes the store. What was not flushed is read again from the log at the next start.
-func (s *Store) Close() error { return s.gen.release() }
+// Close closes the store; later calls answer ErrClosed. What was not flushed is read again from the log at the
+// next start. The files are free for another opener when the last view is closed too.
+func (s *Store) Close() error {
+	gen := s.gen
+	if gen == nil {
+		return nil
+	}
+	s.gen = nil
+	s.committed.Lock()
+	s.seq.Add(1)
+	s.publish(nil, s.meta)
+	s.seq.Add(1)
+	s.committed.Unlock()
+	return gen.release()
+}
 
 func isCommandError(err error) bool {
 	return errors.Is(err, ErrKeyNotFound) || errors.Is(err, ErrLeaseNotFound) || errors.Is(err, ErrCompacted) || errors.Is(err, ErrFutureRevision)

@@ -10,7 +10,7 @@ import (
 
 // View is a consistent, pinned state of the store. It must be closed.
 type View struct {
-	gen  *generation
+	gen  *generation // nil: the store was closed, and every read answers ErrClosed
 	meta meta
 	snap *pebble.Snapshot // nil for a view of the newest state that only pins the generation
 }
@@ -19,23 +19,32 @@ type View struct {
 func (s *Store) View() *View {
 	s.committed.RLock()
 	defer s.committed.RUnlock()
-	v := s.acquire()
+	v, err := s.acquire()
+	if err != nil {
+		return &View{meta: s.published.Load().meta}
+	}
 	v.snap = v.gen.db.NewSnapshot()
 	return v
 }
 
-// acquire pins the generation in force.
-func (s *Store) acquire() *View {
+// acquire pins the generation in force. The only error is ErrClosed.
+func (s *Store) acquire() (*View, error) {
 	for {
 		p := s.published.Load()
+		if p.gen == nil {
+			return nil, ErrClosed
+		}
 		if n := p.gen.refs.Load(); n > 0 && p.gen.refs.CompareAndSwap(n, n+1) {
-			return &View{gen: p.gen, meta: p.meta}
+			return &View{gen: p.gen, meta: p.meta}, nil
 		}
 	}
 }
 
 // Close lets go of the state.
 func (v *View) Close() error {
+	if v.gen == nil {
+		return nil
+	}
 	var err error
 	if v.snap != nil {
 		err = v.snap.Close()
@@ -49,10 +58,16 @@ func (v *View) Applied() Applied { return v.meta.Applied }
 func (v *View) revision() Revision { return v.meta.revision }
 
 func (v *View) get(key []byte) (KeyValue, bool, error) {
+	if v.gen == nil {
+		return KeyValue{}, false, ErrClosed
+	}
 	return (*Store)(nil).getKey(v.snap, key)
 }
 
 func (v *View) scan(lo, hi []byte, f func(KeyValue) bool) error {
+	if v.gen == nil {
+		return ErrClosed
+	}
 	return scanKeys(v.snap, lo, hi, f)
 }
 
@@ -79,9 +94,12 @@ func (v *View) Export(f func(chunk []byte) error) error {
 }
 
 func (v *View) rows(f func(key, value []byte) error) error {
+	if v.gen == nil {
+		return ErrClosed
+	}
 	it, err := v.snap.NewIter(nil)
 	if err != nil {
-		return err
+		return damage("the whole state", err)
 	}
 	defer it.Close()
 	for ok := it.First(); ok; ok = it.Next() {
@@ -89,7 +107,7 @@ func (v *View) rows(f func(key, value []byte) error) error {
 			return err
 		}
 	}
-	return it.Error()
+	return damage("the whole state", it.Error())
 }
 
 // Hash is a checksum of the logical state at the returned applied index: equal on equal members.
