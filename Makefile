@@ -48,6 +48,11 @@ race: ## core packages under the race detector
 fuzz: ## every fuzz target for FUZZTIME (default 10s) each
 	hack/fuzz.sh $(FUZZTIME)
 
+.PHONY: bench
+bench: build ## measure beside etcd; BENCH_FLAGS='--quick' is a smoke test, see hack/bench/doc.go
+	cd hack/bench && go build -o $(BIN)/bench . && go build -o $(BIN)/bench-etcd ./etcd
+	$(BIN)/bench --raftsman $(BIN)/raftsman --etcd $(BIN)/bench-etcd $(BENCH_FLAGS)
+
 .PHONY: clean
 clean: ## remove what was built here
 	rm -rf $(BIN) $(DIST)

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"runtime"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// runs are the measurements of one system, in order.
+type runs []measurement
+
+// column is the values of one figure over the runs; a run that lacks it gives NaN.
+func (r runs) column(f figure) []float64 {
+	values := make([]float64, len(r))
+	for i, m := range r {
+		v, ok := m.values[f]
+		if !ok {
+			v = math.NaN()
+		}
+		values[i] = v
+	}
+	return values
+}
+
+// figures are all figures of any run, in the order in which they first came.
+func figures(all ...runs) []figure {
+	var order []figure
+	seen := map[figure]bool{}
+	for _, r := range all {
+		for _, m := range r {
+			for _, f := range m.order {
+				if !seen[f] {
+					seen[f] = true
+					order = append(order, f)
+				}
+			}
+		}
+	}
+	return order
+}
+
+// row is one line of the comparison. Ratio is Raftsman's by etcd's.
+type row struct {
+	figure
+	Raftsman     number   `json:"raftsman"`
+	Etcd         number   `json:"etcd"`
+	Ratio        number   `json:"ratio"`
+	RaftsmanRuns []number `json:"raftsmanRuns"`
+	EtcdRuns     []number `json:"etcdRuns"`
+}
+
+// number is a float64 that JSON can hold: NaN becomes null.
+type number float64
+
+// MarshalJSON writes null for what is not a number.
+func (n number) MarshalJSON() ([]byte, error) {
+	if math.IsNaN(float64(n)) || math.IsInf(float64(n), 0) {
+		return []byte("null"), nil
+	}
+	return json.Marshal(float64(n))
+}
+
+func numbers(values []float64) []number {
+	out := make([]number, len(values))
+	for i, v := range values {
+		out[i] = number(v)
+	}
+	return out
+}
+
+// compare makes the table: medians of each system, and the median of the pairs' ratios.
+func compare(ours, theirs runs) []row {
+	var table []row
+	for _, f := range figures(ours, theirs) {
+		a, b := ours.column(f), theirs.column(f)
+		table = append(table, row{
+			figure: f, Raftsman: number(median(a)), Etcd: number(median(b)), Ratio: number(median(ratios(a, b))),
+			RaftsmanRuns: numbers(a), EtcdRuns: numbers(b),
+		})
+	}
+	return table
+}
+
+func (n number) text(digits int) string {
+	if math.IsNaN(float64(n)) {
+		return "-"
+	}
+	return fmt.Sprintf("%.*f", digits, float64(n))
+}
+
+func printTable(out io.Writer, table []row) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "workload\tfigure\traftsman\tetcd\tunit\tratio\t")
+	for _, r := range table {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t\n", r.Workload, r.Quantity, r.Raftsman.text(r.digits), r.Etcd.text(r.digits), r.Unit, r.Ratio.text(2))
+	}
+	return w.Flush()
+}
+
+// conditions is what the figures depend on besides the programs.
+type conditions struct {
+	When     time.Time `json:"when"`
+	Go       string    `json:"go"`
+	Kernel   string    `json:"kernel"`
+	CPU      string    `json:"cpu"`
+	Cores    int       `json:"cores"`
+	Load     string    `json:"loadAverage"` // before the first run
+	Pairs    int       `json:"pairs"`
+	Keys     int       `json:"keys"`
+	Clients  int       `json:"clients"`
+	Conns    int       `json:"connections"`
+	Measured string    `json:"measured"`
+}
+
+func (c conditions) String() string {
+	return fmt.Sprintf("%s, %s, %d cores, Linux %s, load average %s; %d pairs, %d keys, %d clients on %d connections, %s each workload",
+		c.When.UTC().Format(time.DateTime), c.CPU, c.Cores, c.Kernel, c.Load, c.Pairs, c.Keys, c.Clients, c.Conns, c.Measured)
+}
+
+func observeConditions(p plan, pairs int) conditions {
+	c := conditions{
+		When: time.Now(), Go: runtime.Version(), Cores: runtime.NumCPU(), Pairs: pairs, Keys: int(p.keys),
+		Clients: p.clients, Conns: p.conns, Measured: p.measured.String(),
+		Kernel: firstLine("/proc/sys/kernel/osrelease"), Load: firstLine("/proc/loadavg"), CPU: "unknown CPU",
+	}
+	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(text)) {
+			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+				c.CPU = strings.TrimSpace(value)
+			}
+		}
+	}
+	return c
+}
+
+func firstLine(path string) string {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "unknown"
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	return line
+}
+
+// writeJSON writes conditions and table to a file.
+func writeJSON(path string, c conditions, table []row) error {
+	text, err := json.MarshalIndent(struct {
+		Conditions conditions `json:"conditions"`
+		Figures    []row      `json:"figures"`
+	}{c, table}, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(text, '\n'), 0o644)
+}

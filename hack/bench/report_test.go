@@ -1,0 +1,66 @@
+package main
+
+import (
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func measured(values map[string]float64) measurement {
+	var m measurement
+	for _, q := range []string{"rate", "p99", "errors"} {
+		if v, ok := values[q]; ok {
+			m.add(figure{"put", q, "", 0}, v)
+		}
+	}
+	return m
+}
+
+func TestCompare(t *testing.T) {
+	ours := runs{measured(map[string]float64{"rate": 20, "p99": 5}), measured(map[string]float64{"rate": 30, "p99": 6, "errors": 1}), measured(map[string]float64{"rate": 10, "p99": 7})}
+	theirs := runs{measured(map[string]float64{"rate": 10, "p99": 10}), measured(map[string]float64{"rate": 20, "p99": 0}), measured(map[string]float64{"rate": 20, "p99": 7})}
+	table := compare(ours, theirs)
+	if len(table) != 3 {
+		t.Fatalf("the table has %d rows, want 3: %+v", len(table), table)
+	}
+	// The medians are 20 and 20; the ratios of the pairs are 2, 1.5 and 0.5.
+	if r := table[0]; r.Raftsman != 20 || r.Etcd != 20 || r.Ratio != 1.5 {
+		t.Errorf("rate: %+v", r)
+	}
+	// A pair whose ratio says nothing does not count: 0.5 and 1 remain.
+	if r := table[1]; r.Ratio != 0.75 {
+		t.Errorf("p99: %+v", r)
+	}
+	if r := table[2]; r.Raftsman != 1 || !math.IsNaN(float64(r.Etcd)) || !math.IsNaN(float64(r.Ratio)) {
+		t.Errorf("errors: %+v", r)
+	}
+	var text strings.Builder
+	if err := printTable(&text, table); err != nil || !strings.Contains(text.String(), "1.50") {
+		t.Errorf("the table lacks the ratio (%v):\n%s", err, text.String())
+	}
+}
+
+func TestJSON(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "figures.json")
+	table := compare(runs{measured(map[string]float64{"rate": 8})}, nil)
+	if err := writeJSON(path, observeConditions(plan{}, 1), table); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back struct {
+		Conditions map[string]any
+		Figures    []map[string]any
+	}
+	if err := json.Unmarshal(text, &back); err != nil {
+		t.Fatal(err)
+	}
+	if f := back.Figures[0]; f["raftsman"] != 8.0 || f["etcd"] != nil || f["workload"] != "put" || back.Conditions["cores"] == 0.0 {
+		t.Errorf("read back %v", back)
+	}
+}
