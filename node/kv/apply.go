@@ -259,6 +259,7 @@ func (w *writing) write(kv KeyValue) {
 		w.remember(kv.Key)
 	}
 	w.batch.write(kv)
+	w.buf = w.meta.effect(w.buf, &kv)
 }
 
 func (w *writing) remember(key []byte) {

@@ -5,12 +5,10 @@ import (
 	"fmt"
 )
 
-// The byte form of a command, version 1: the version byte, origin and boot and sequence and floor as
-// uvarints, a byte that is 1 for Open, then the transaction: its compares, success and failure operations,
-// each list with its count. Byte strings carry their length. Integers are uvarints, signed ones zigzag.
+// Bounds and constants of a command's byte form (see the package doc). Frozen.
 const (
 	commandVersion = 1
-	maxNesting     = 8
+	maxNesting     = 256
 	maxListed      = 1 << 16
 
 	opRange, opPut, opDelete, opTxn = 1, 2, 3, 4
@@ -19,7 +17,60 @@ const (
 	flagKeysOnly, flagCountOnly                  = 1, 2
 )
 
-// AppendTo appends the command's byte form to dst.
+// Check reports why a command cannot travel: then no member could decode it, and none may propose it. The error
+// matches ErrMalformed.
+func (c *Command) Check() error {
+	if c.Open {
+		return nil
+	}
+	return c.Txn.check(0)
+}
+
+func (t *Txn) check(depth int) error {
+	if depth > maxNesting {
+		return fmt.Errorf("transactions nested more than %d deep: %w", maxNesting, ErrMalformed)
+	}
+	if max(len(t.Compares), len(t.Success), len(t.Failure)) > maxListed {
+		return fmt.Errorf("transaction of more than %d operations: %w", maxListed, ErrMalformed)
+	}
+	for i := range t.Compares {
+		if !t.Compares[i].known() {
+			return fmt.Errorf("compare %d of an unknown kind: %w", i, ErrMalformed)
+		}
+	}
+	for _, ops := range [][]Op{t.Success, t.Failure} {
+		for i := range ops {
+			if err := ops[i].check(depth); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (o *Op) check(depth int) error {
+	fields := 0
+	for _, set := range []bool{o.Range != nil, o.Put != nil, o.Delete != nil, o.Txn != nil} {
+		if set {
+			fields++
+		}
+	}
+	switch {
+	case fields != 1:
+		return fmt.Errorf("operation with %d fields set instead of one: %w", fields, ErrMalformed)
+	case o.Range != nil && !o.Range.known():
+		return fmt.Errorf("range of an unknown order: %w", ErrMalformed)
+	case o.Txn != nil:
+		return o.Txn.check(depth + 1)
+	}
+	return nil
+}
+
+func (c *Compare) known() bool { return c.Target <= CompareLease && c.Result <= CompareNotEqual }
+
+func (r *RangeRequest) known() bool { return r.Order <= SortDescend && r.Target <= SortByValue }
+
+// AppendTo appends the byte form of a command that passes Check to dst.
 func (c *Command) AppendTo(dst []byte) []byte {
 	if dst == nil {
 		dst = make([]byte, 0, 64+c.Txn.size())
@@ -121,6 +172,13 @@ func DecodeCommand(b []byte) (Command, error) {
 	return c, nil
 }
 
+// flags reads a byte of which only the given bits may be set.
+func (d *decoder) flags(known byte) byte {
+	v := d.byte()
+	d.bad = d.bad || v&^known != 0
+	return v
+}
+
 // decoder takes bounded values off the front of a slice; after the first that does not fit it is bad and
 // gives zeros.
 type decoder struct {
@@ -190,7 +248,7 @@ func (d *decoder) txn(depth int) Txn {
 	}
 	for n := d.count(); n > 0 && !d.bad; n-- {
 		c := Compare{Target: CompareTarget(d.byte()), Result: CompareResult(d.byte()), Key: d.bytes(), End: d.bytes(), Number: d.varint(), Value: d.bytes()}
-		d.bad = d.bad || c.Target > CompareLease || c.Result > CompareNotEqual
+		d.bad = d.bad || !c.known()
 		t.Compares = append(t.Compares, c)
 	}
 	t.Success = d.ops(depth)
@@ -209,13 +267,13 @@ func (d *decoder) ops(depth int) []Op {
 		case opRange:
 			ops = append(ops, Op{Range: d.rangeRequest()})
 		case opPut:
-			f := d.byte()
+			f := d.flags(flagPrevKV | flagIgnoreValue | flagIgnoreLease)
 			ops = append(ops, Op{Put: &PutRequest{
 				PrevKV: f&flagPrevKV != 0, IgnoreValue: f&flagIgnoreValue != 0, IgnoreLease: f&flagIgnoreLease != 0,
 				Key: d.bytes(), Value: d.bytes(), Lease: d.varint(),
 			}})
 		case opDelete:
-			ops = append(ops, Op{Delete: &DeleteRequest{PrevKV: d.byte()&flagPrevKV != 0, Key: d.bytes(), End: d.bytes()}})
+			ops = append(ops, Op{Delete: &DeleteRequest{PrevKV: d.flags(flagPrevKV) != 0, Key: d.bytes(), End: d.bytes()}})
 		case opTxn:
 			t := d.txn(depth + 1)
 			ops = append(ops, Op{Txn: &t})
@@ -227,11 +285,13 @@ func (d *decoder) ops(depth int) []Op {
 }
 
 func (d *decoder) rangeRequest() *RangeRequest {
-	f := d.byte()
-	return &RangeRequest{
+	f := d.flags(flagKeysOnly | flagCountOnly)
+	r := &RangeRequest{
 		KeysOnly: f&flagKeysOnly != 0, CountOnly: f&flagCountOnly != 0,
 		Order: SortOrder(d.byte()), Target: SortTarget(d.byte()), Key: d.bytes(), End: d.bytes(), Limit: d.varint(),
 		Revision: Revision(d.varint()), MinMod: Revision(d.varint()), MaxMod: Revision(d.varint()),
 		MinCreate: Revision(d.varint()), MaxCreate: Revision(d.varint()),
 	}
+	d.bad = d.bad || !r.known()
+	return r
 }

@@ -22,15 +22,38 @@
 // the last field takes what is left:
 //
 //	m v           layout version (1): 1. Another one is refused: a change of any row makes a new version
-//	m a           applied index, term, configuration index, revision, flags (1): 1 is opened, membership.
-//	              Written with the data that it covers, once a batch
+//	m a           applied index, term, configuration index, revision, flags (1): 1 is opened, effects (4,
+//	              little-endian), membership. Written with the data that it covers, once a batch
 //	k <key>       the newest version of a key: create revision, mod revision, version, lease (signed), value
 //	w <origin>    the command IDs of one origin (8, big-endian) that were applied: boot, floor, then words
 //	              (8, little-endian): bit i of word n is sequence (floor/64+n)*64+i; below the floor all were
 //	h <revision>  reserved for history, one block a batch
 //	l <lease>     reserved for leases
 //
-// Checksums are Pebble's, over each block of its files. What does not verify is an error that matches ErrCorrupt
+// # Command (version 1, frozen)
+//
+// What travels through the log. Numbers are uvarints, signed ones (s) zigzag; bytes are their length and themselves;
+// a list is its count, at most 65536, and its elements. Transactions nest at most 256 deep.
+//
+//	command    version (1): 1, origin, boot, sequence, floor, open (1): 1 ends the command, 0 goes on with a txn
+//	txn        compares, operations if they hold, operations if not: three lists
+//	compare    target (1), result (1), key, end, number (s), value
+//	operation  kind (1), then
+//	1 range    flags (1): 1 keys only, 2 count only; order (1), target (1), key, end, limit (s), revision (s),
+//	           lowest and highest modification revision (s, s), lowest and highest creation revision (s, s)
+//	2 put      flags (1): 1 previous version wanted, 2 keep the value, 4 keep the lease; key, value, lease (s)
+//	3 delete   flags (1): 1 previous versions wanted; key, end
+//	4 txn      a transaction
+//
+// Bytes behind the end, unknown flags, kinds or targets make it malformed. A later version of the program writes a
+// higher version only when every member can read it.
+//
+// # Checksums
+//
+// Effects is the CRC-32C of what every operation since the first entry left behind, in order: the length of the key,
+// the key, and its row as above; all numbers are zero and the value is empty if the key was deleted.
+//
+// Checksums at rest are Pebble's, over each block of its files. What does not verify is an error that matches ErrCorrupt
 // and names the file. A damaged end of Pebble's manifest can pass for a write that a loss of power tore: then the
 // store opens at an earlier state, so whoever opens it compares Applied with where the log begins.
 //

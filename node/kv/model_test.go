@@ -3,6 +3,8 @@ package kv
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
+	"hash/crc32"
 	"maps"
 	"slices"
 )
@@ -14,6 +16,7 @@ type model struct {
 	kvs      map[string]KeyValue
 	opened   bool
 	origins  map[uint64]*modelOrigin
+	effects  uint32
 }
 
 // modelOrigin is what is known of one origin's commands: every sequence that was applied, as a set.
@@ -201,6 +204,17 @@ func (x *modelTxn) run(t Txn) Result {
 	return res
 }
 
+// leaves notes what an operation left of a key, in the words of the package doc.
+func (m *model) leaves(key string, kv KeyValue) {
+	b := binary.AppendUvarint(nil, uint64(len(key)))
+	b = append(b, key...)
+	for _, n := range []uint64{uint64(kv.CreateRevision), uint64(kv.ModRevision), uint64(kv.Version)} {
+		b = binary.AppendUvarint(b, n)
+	}
+	b = append(binary.AppendVarint(b, kv.Lease), kv.Value...)
+	m.effects = crc32.Update(m.effects, crc32.MakeTable(crc32.Castagnoli), b)
+}
+
 func (x *modelTxn) put(p PutRequest) *PutResult {
 	old, had := x.kvs[string(p.Key)]
 	kv := KeyValue{Key: p.Key, Value: p.Value, Lease: p.Lease, CreateRevision: x.begin + 1, ModRevision: x.begin + 1, Version: 1}
@@ -218,6 +232,7 @@ func (x *modelTxn) put(p PutRequest) *PutResult {
 		kv.Lease = old.Lease
 	}
 	x.kvs[string(p.Key)], x.wrote = kv, true
+	x.leaves(string(p.Key), kv)
 	return res
 }
 
@@ -225,6 +240,7 @@ func (x *modelTxn) delete(d DeleteRequest) *DeleteResult {
 	res := &DeleteResult{}
 	for _, kv := range within(x.kvs, d.Key, d.End) {
 		delete(x.kvs, string(kv.Key))
+		x.leaves(string(kv.Key), KeyValue{})
 		res.Deleted++
 		x.wrote = true
 		if d.PrevKV {

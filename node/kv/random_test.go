@@ -323,8 +323,8 @@ func (p *pair) catchUp(s *Store) {
 // compare holds the caught-up store against the twin: everything, and some random reads.
 func (p *pair) compare(s *Store) {
 	p.t.Helper()
-	if a := s.Applied(); a.Index != uint64(len(p.log)) || a.Term != p.log[len(p.log)-1].Term {
-		p.fatalf("applied %+v of %d entries", a, len(p.log))
+	if a := s.Applied(); a.Index != uint64(len(p.log)) || a.Term != p.log[len(p.log)-1].Term || a.Effects != p.twin.effects {
+		p.fatalf("applied %+v of %d entries, effects %08x", a, len(p.log), p.twin.effects)
 	}
 	if s.Revision() != p.twin.revision || s.Opened() != p.twin.opened {
 		p.fatalf("revision %d, opened %v; want %d, %v", s.Revision(), s.Opened(), p.twin.revision, p.twin.opened)

@@ -1,8 +1,10 @@
 package kv
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -60,21 +62,31 @@ type meta struct {
 	opened   bool
 }
 
+// effect adds what one operation left of a key to the checksum of effects: the key, and its row, which is all
+// zeros if the key was deleted. room is for scratch.
+func (m *meta) effect(room []byte, kv *KeyValue) []byte {
+	room = appendVersion(appendBytes(room[:0], kv.Key), kv)
+	m.Effects = crc32.Update(m.Effects, crc32.MakeTable(crc32.Castagnoli), room)
+	return room
+}
+
 func (m *meta) append(b []byte) []byte {
 	for _, v := range []uint64{m.Index, m.Term, m.Config, uint64(m.revision)} {
 		b = binary.AppendUvarint(b, v)
 	}
-	return append(append(b, flags(m.opened)), m.Membership...)
+	b = binary.LittleEndian.AppendUint32(append(b, flags(m.opened)), m.Effects)
+	return append(b, m.Membership...)
 }
 
 func decodeMeta(b []byte) (meta, error) {
 	d := decoder{b: b}
 	m := meta{Applied: Applied{Index: d.uvarint(), Term: d.uvarint(), Config: d.uvarint()}, revision: Revision(d.uvarint())}
-	m.opened = d.byte()&1 != 0
-	m.Membership = append([]byte(nil), d.b...)
-	if d.bad {
+	m.opened = d.flags(1) != 0
+	if d.bad || m.revision < 1 || len(d.b) < 4 {
 		return meta{}, fmt.Errorf("applied row of %d bytes: %w", len(b), ErrCorrupt)
 	}
+	m.Effects = binary.LittleEndian.Uint32(d.b)
+	m.Membership = bytes.Clone(d.b[4:])
 	return m, nil
 }
 
@@ -92,7 +104,7 @@ func decodeVersion(key, b []byte) (KeyValue, error) {
 	d := decoder{b: b}
 	kv := KeyValue{Key: key, CreateRevision: Revision(d.uvarint()), ModRevision: Revision(d.uvarint()), Version: int64(d.uvarint()), Lease: d.varint()}
 	kv.Value = d.b
-	if d.bad {
+	if d.bad || kv.Version < 1 || kv.CreateRevision < 1 || kv.ModRevision < kv.CreateRevision {
 		return KeyValue{}, fmt.Errorf("row of key %q: %w", key, ErrCorrupt)
 	}
 	return kv, nil

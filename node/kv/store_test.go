@@ -218,7 +218,7 @@ func TestImportRefusesForeignRows(t *testing.T) {
 			t.Errorf("%s was taken", name)
 		}
 	}
-	if err := in.Add(append(row("ka", "\x02\x02\x01\x00v"), row("ma", "\x05\x01\x00\x02\x00")...)); err != nil {
+	if err := in.Add(append(row("ka", "\x02\x02\x01\x00v"), row("ma", "\x05\x01\x00\x02\x00\x00\x00\x00\x00")...)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := in.Finish(); !errors.Is(err, ErrCorrupt) {

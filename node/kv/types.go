@@ -185,9 +185,11 @@ type Entry struct {
 }
 
 // Applied is how far the store is. Config and Membership are the last ones handed to Apply (or
-// installed), opaque to the store.
+// installed), opaque to the store. Effects is a rolling checksum of all that commands have ever left in the
+// store: members that are at the same Index and differ in it have come to differ.
 type Applied struct {
 	Index, Term uint64
 	Config      uint64
 	Membership  []byte
+	Effects     uint32
 }
