@@ -155,7 +155,7 @@ func (w *world) sayOutput(n *node, out Output) {
 		w.say("%v: installs the snapshot of %v", n.id, out.Install.Base.Position)
 	}
 	if out.Removed {
-		w.say("%v: told that it is no longer a member", n.id)
+		w.say("%v: knows that it is no longer a member", n.id)
 	}
 	if now := n.core.Brief().Commit; now != n.commit {
 		w.say("%v: commit %d", n.id, now)

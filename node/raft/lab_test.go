@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -48,7 +49,7 @@ func sealed(index Index, term Term, kind EntryKind, payload []byte) Entry {
 func commands(behind Index, terms ...Term) []Entry {
 	var entries []Entry
 	for i, t := range terms {
-		entries = append(entries, sealed(behind+1+Index(i), t, EntryCommand, []byte{byte(i)}))
+		entries = append(entries, sealed(behind+1+Index(i), t, EntryCommand, fmt.Appendf(nil, "c%d", behind+1+Index(i))))
 	}
 	return entries
 }

@@ -1,7 +1,6 @@
 package raft
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -24,6 +23,7 @@ type world struct {
 	floor   map[uint64]Index // for a read: what was committed when it was asked for
 	keep    Index            // entries kept when cutting, 0: never cut
 	streams []stream         // snapshots on their way
+	holding bool             // and they stay so
 	tuning  Config           // what every member is made of; identity and Rand are filled in
 	say     func(format string, args ...any)
 }
@@ -54,20 +54,25 @@ type job struct {
 	late  []Message
 }
 
+// newWorld makes a cluster of n voters with small bounds.
 func newWorld(t testing.TB, seed uint64, n int) *world {
-	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 1)), nodes: map[MemberID]*node{}, cut: map[[2]MemberID]bool{},
-		leaders: map[Term]MemberID{}, granted: map[uint64]Index{}, refused: map[uint64]Refusal{}, floor: map[uint64]Index{}, nextRef: 1,
-		tuning: Config{TailBytes: 256, MaxAppendBytes: 64, MaxInflightMessages: 4}, say: func(string, ...any) {}}
-	var m Membership
-	for i := 1; i <= n; i++ {
-		m.Members = append(m.Members, Member{ID: MemberID(i), Name: fmt.Sprint("m", i), Seat: SeatVoter})
-	}
-	e := Entry{Index: 1, Term: 1, Kind: EntryMembership, Payload: m.AppendTo(nil)}
-	e.Seal()
-	for i := 1; i <= n; i++ {
-		w.add(MemberID(i), Restored{Hard: HardState{Term: 1, Commit: 1}, Entries: []Entry{e}})
-	}
+	w := emptyWorld(t, seed, Config{TailBytes: 256, MaxAppendBytes: 64, MaxInflightMessages: 4})
+	w.populate(voters(n))
 	return w
+}
+
+func emptyWorld(t testing.TB, seed uint64, tuning Config) *world {
+	return &world{t: t, rng: rand.New(rand.NewPCG(seed, 1)), nodes: map[MemberID]*node{}, cut: map[[2]MemberID]bool{},
+		leaders: map[Term]MemberID{}, granted: map[uint64]Index{}, refused: map[uint64]Refusal{}, floor: map[uint64]Index{},
+		tuning: tuning, say: func(string, ...any) {}}
+}
+
+// populate adds members who share the membership as their first, committed entry.
+func (w *world) populate(m Membership) {
+	e := sealed(1, 1, EntryMembership, m.AppendTo(nil))
+	for _, x := range m.Members {
+		w.add(x.ID, Restored{Hard: HardState{Term: 1, Commit: 1}, Entries: []Entry{e}})
+	}
 }
 
 func (w *world) add(id MemberID, r Restored) {
@@ -384,7 +389,7 @@ func (w *world) quiet() {
 		if len(w.bag) > 0 {
 			w.deliver(0)
 			busy = true
-		} else if len(w.streams) > 0 {
+		} else if len(w.streams) > 0 && !w.holding {
 			w.endStream(0, true)
 			busy = true
 		}
