@@ -182,7 +182,7 @@ func (m *Member) meet(ctx context.Context, peerURLs []string) (raft.Member, erro
 			errs = append(errs, fmt.Errorf("member %s at %s belongs to cluster %v", who.Name, u.Host, who.Cluster))
 			continue
 		}
-		return raft.Member{ID: who.Member, Name: who.Name, PeerAddress: u.Host}, nil
+		return raft.Member{ID: who.Member, Name: who.Name, PeerAddress: u.Host, ClientURLs: SplitList(who.ClientURLs)}, nil
 	}
 	return raft.Member{}, errors.Join(errs...)
 }

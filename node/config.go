@@ -113,6 +113,9 @@ func (c *Config) validateAddresses() error {
 			return fmt.Errorf("--advertise-client is %q: write it as http://host:port", u)
 		}
 	}
+	if n := len(strings.Join(c.AdvertiseClient, ",")); n > maxClientURLs {
+		return fmt.Errorf("--advertise-client has %d bytes, the bound is %d: name fewer or shorter URLs", n, maxClientURLs)
+	}
 	reach := c.AdvertisePeer
 	orElse(&reach, c.ListenPeer)
 	if host, _, _ := net.SplitHostPort(reach); host == "" || host == "0.0.0.0" || host == "::" {
@@ -120,6 +123,9 @@ func (c *Config) validateAddresses() error {
 	}
 	return nil
 }
+
+// maxClientURLs bounds all client URLs together, in bytes: the peers' handshake carries them.
+const maxClientURLs = 255
 
 // ticks counts how many ticks a duration lasts, at least one.
 func (c *Config) ticks(d time.Duration) int {

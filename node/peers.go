@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"time"
 
 	"raftsman.dev/node/raft"
@@ -17,7 +18,10 @@ import (
 // identity is what this member says of itself in a handshake.
 func (m *Member) identity() transport.Identity {
 	id := m.id
-	return transport.Identity{Member: id.Member, Cluster: raft.ClusterID(m.cluster.Load()), Boot: id.Boot, Name: id.Name, Address: m.cfg.AdvertisePeer}
+	return transport.Identity{
+		Member: id.Member, Cluster: raft.ClusterID(m.cluster.Load()), Boot: id.Boot, Name: id.Name,
+		Address: m.cfg.AdvertisePeer, ClientURLs: strings.Join(m.cfg.AdvertiseClient, ","),
+	}
 }
 
 // connect names the members of the membership to the transport. An unjoined member has no peers: the leader

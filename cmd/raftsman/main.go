@@ -16,7 +16,7 @@ func main() {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newNodeCommand(), newOperatorCommand(), newVersionCommand())
+	root.AddCommand(newNodeCommand(), newLocalCommand(), newOperatorCommand(), newVersionCommand())
 	if err := root.Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, "raftsman:", err)
 		os.Exit(1)

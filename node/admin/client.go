@@ -32,7 +32,8 @@ func (c Client) Status(ctx context.Context, base string, options StatusOptions) 
 		path += "?" + query.Encode()
 	}
 	var status Status
-	return status, c.do(ctx, http.MethodGet, base, path, nil, &status)
+	err := c.do(ctx, http.MethodGet, base, path, nil, &status)
+	return status, err
 }
 
 // Form asks the named founder to form a cluster of one.

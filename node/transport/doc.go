@@ -23,8 +23,10 @@
 //	43  1   refusal: 0 none, 1 another member, 2 another cluster, 3 no common version, 4 busy
 //	44  1   n, the length of the speaker's name
 //	45  1   a, the length of the address at which the speaker says it can be reached
-//	46  n   name
+//	46  1   u, the length of the client URLs, separated by commas
+//	47  n   name
 //	    a   address
+//	    u   client URLs
 //	    4   CRC-32C of everything before
 //
 // # Frames (version 1)

@@ -12,7 +12,7 @@ import (
 
 const (
 	handshakeMagic = "RAFTPEER"
-	handshakeFixed = 46
+	handshakeFixed = 47
 	maxString      = 255
 
 	// The versions of the protocol that this program knows.
@@ -48,6 +48,8 @@ type Identity struct {
 	Name    string
 	// Address is where the member says its peer port can be reached: a hint.
 	Address string
+	// ClientURLs is what the member tells clients of itself, separated by commas.
+	ClientURLs string
 }
 
 // hello is either side's part of the handshake.
@@ -64,9 +66,14 @@ func (h *hello) encode() []byte {
 	for _, v := range []uint64{uint64(h.Cluster), uint64(h.Member), uint64(h.meant), uint64(h.Boot)} {
 		b = binary.LittleEndian.AppendUint64(b, v)
 	}
-	name, address := clip(h.Name), clip(h.Address)
-	b = append(b, byte(h.refusal), byte(len(name)), byte(len(address)))
-	b = append(append(b, name...), address...)
+	strings := []string{clip(h.Name), clip(h.Address), clip(h.ClientURLs)}
+	b = append(b, byte(h.refusal))
+	for _, s := range strings {
+		b = append(b, byte(len(s)))
+	}
+	for _, s := range strings {
+		b = append(b, s...)
+	}
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli()))
 }
 
@@ -75,15 +82,17 @@ func clip(s string) string { return s[:min(len(s), maxString)] }
 func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
 
 func readHello(r io.Reader) (hello, error) {
-	b := make([]byte, handshakeFixed, handshakeFixed+2*maxString+4)
+	b := make([]byte, handshakeFixed, handshakeFixed+3*maxString+4)
 	if _, err := io.ReadFull(r, b); err != nil {
 		return hello{}, fmt.Errorf("%w: %w", ErrHandshake, err)
 	}
-	n, a := int(b[44]), int(b[45])
+	name := handshakeFixed + int(b[44])
+	address := name + int(b[45])
+	urls := address + int(b[46])
 	if string(b[:8]) != handshakeMagic {
 		return hello{}, fmt.Errorf("%w: the other end does not speak Raftsman's peer protocol", ErrHandshake)
 	}
-	b = b[:handshakeFixed+n+a+4]
+	b = b[:urls+4]
 	if _, err := io.ReadFull(r, b[handshakeFixed:]); err != nil {
 		return hello{}, fmt.Errorf("%w: %w", ErrHandshake, err)
 	}
@@ -93,8 +102,11 @@ func readHello(r io.Reader) (hello, error) {
 	u := func(at int) uint64 { return binary.LittleEndian.Uint64(b[at:]) }
 	return hello{
 		kind: b[8], lowest: b[9], highest: b[10],
-		Identity: Identity{Cluster: raft.ClusterID(u(11)), Member: raft.MemberID(u(19)), Boot: raft.Boot(u(35)), Name: string(b[handshakeFixed : handshakeFixed+n]), Address: string(b[handshakeFixed+n : handshakeFixed+n+a])},
-		meant:    raft.MemberID(u(27)), refusal: refusal(b[43]),
+		Identity: Identity{
+			Cluster: raft.ClusterID(u(11)), Member: raft.MemberID(u(19)), Boot: raft.Boot(u(35)),
+			Name: string(b[handshakeFixed:name]), Address: string(b[name:address]), ClientURLs: string(b[address:urls]),
+		},
+		meant: raft.MemberID(u(27)), refusal: refusal(b[43]),
 	}, nil
 }
 
