@@ -45,6 +45,9 @@ type Config struct {
 	Limits etcdapi.Limits
 	// DrainTimeout bounds how long a stop waits for requests and for another leader. Default 5 s.
 	DrainTimeout time.Duration
+	// Pprof serves Go's profiles under /debug/pprof/ on the metrics port. Off by default: a profile shows what
+	// the member works on to whoever reaches that port, and costs it time.
+	Pprof bool
 
 	Version string
 	Log     logr.Logger

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"sync"
 	"time"
 
@@ -91,7 +92,7 @@ func (m *Member) serveHTTP(l net.Listener, h http.Handler) {
 // stuckAfter is how long the owner's loop may be silent before the member counts as stuck.
 const stuckAfter = 15 * time.Second
 
-// probes serves /livez, /readyz and /metrics.
+// probes serves /livez, /readyz and /metrics, and profiles where they are asked for.
 func (m *Member) probes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
@@ -109,6 +110,11 @@ func (m *Member) probes() http.Handler {
 		fmt.Fprintln(w, "ok")
 	})
 	mux.Handle("GET /metrics", m.metrics())
+	if m.cfg.Pprof {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
 	return mux
 }
 

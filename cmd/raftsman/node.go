@@ -57,6 +57,7 @@ Under the operator (--managed) all that is the operator's work.`,
 	f.Uint64Var(&cfg.KeepEntries, "log-keep-entries", 0, "applied entries that stay in the log for members that lag (default 10000)")
 	f.IntVar(&cfg.Limits.RequestBytes, "max-request-bytes", 0, "size of the largest write (default 1572864, as etcd)")
 	f.IntVar(&cfg.Limits.TxnOps, "max-txn-ops", 0, "operations of the largest transaction (default 128, as etcd)")
+	f.BoolVar(&cfg.Pprof, "pprof", false, "serve profiles under /debug/pprof/ on the metrics port")
 	f.StringVar(&level, "log-level", "info", "least severe level that is logged: debug, info or error")
 	return cmd
 }

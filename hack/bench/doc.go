@@ -18,7 +18,8 @@
 //	go run . --raftsman ../../bin/raftsman --etcd /tmp/etcd
 //
 // --etcd and --raftsman may be commands with arguments ("kube etcd"). --system raftsman runs one side alone,
-// for a profiler; --data-dir chooses the disk, which must not be a memory file system. Ctrl-C ends the members
+// --profiles DIR takes CPU profiles of its members, and --before FILE compares with another build of raftsman
+// instead of etcd; --data-dir chooses the disk, which must not be a memory file system. Ctrl-C ends the members
 // and removes their data.
 //
 // # What is measured

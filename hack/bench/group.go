@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -30,8 +31,9 @@ const (
 // system is one of the two programs under measurement.
 type system struct {
 	name string
-	// start builds the commands that run three members with data in dir, with ports from base on.
-	start func(dir string, base int) []*exec.Cmd
+	// start builds the commands that run three members with data in dir, with ports from base on; profiled
+	// ones serve Go's profiles beside their metrics.
+	start func(dir string, base int, profiled bool) []*exec.Cmd
 	// nested says that the one command's children are the members.
 	nested bool
 	// client and metrics are host:port of member i.
@@ -47,8 +49,11 @@ func raftsman(command []string) system {
 	return system{
 		name: "raftsman", nested: true, client: at(0), metrics: at(2),
 		syncs: "raftsman_wal_fsyncs_total", entries: "raftsman_wal_entries_total",
-		start: func(dir string, base int) []*exec.Cmd {
+		start: func(dir string, base int, profiled bool) []*exec.Cmd {
 			args := append(command[1:len(command):len(command)], "local", "--members", fmt.Sprint(members), "--data-dir", dir, "--base-port", fmt.Sprint(base))
+			if profiled {
+				args = append(args, "--", "--pprof")
+			}
 			return []*exec.Cmd{exec.Command(command[0], args...)}
 		},
 	}
@@ -59,7 +64,7 @@ func etcd(command []string) system {
 	return system{
 		name: "etcd", client: client, metrics: client,
 		syncs: "etcd_disk_wal_fsync_duration_seconds_count", entries: "etcd_server_proposals_committed_total",
-		start: func(dir string, base int) []*exec.Cmd {
+		start: func(dir string, base int, profiled bool) []*exec.Cmd {
 			var all []string
 			for i := range members {
 				all = append(all, fmt.Sprintf("m%d=http://%s", i, loopback(base+10*i+1)))
@@ -72,7 +77,7 @@ func etcd(command []string) system {
 					"--listen-client-urls", client, "--advertise-client-urls", client,
 					"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
 					"--initial-cluster", strings.Join(all, ","), "--initial-cluster-state", "new",
-					"--initial-cluster-token", "bench", "--log-level", "error", "--quota-backend-bytes", "8589934592")
+					"--initial-cluster-token", "bench", "--log-level", "error", "--quota-backend-bytes", "8589934592", "--enable-pprof="+strconv.FormatBool(profiled))
 				cmds = append(cmds, exec.Command(command[0], args...))
 			}
 			return cmds
@@ -93,7 +98,7 @@ type group struct {
 }
 
 // startGroup runs the system in a fresh directory below root and waits until three voters serve.
-func startGroup(ctx context.Context, s system, root string, base int) (*group, error) {
+func startGroup(ctx context.Context, s system, root string, base int, profiled bool) (*group, error) {
 	if err := portsFree(s, base); err != nil {
 		return nil, err
 	}
@@ -102,7 +107,7 @@ func startGroup(ctx context.Context, s system, root string, base int) (*group, e
 		return nil, err
 	}
 	g := &group{system: s, base: base, dir: dir}
-	if err := g.launch(); err != nil {
+	if err := g.launch(profiled); err != nil {
 		return nil, errors.Join(err, g.stop())
 	}
 	if err := g.awaitReady(ctx); err != nil {
@@ -127,8 +132,8 @@ func portsFree(s system, base int) error {
 	return nil
 }
 
-func (g *group) launch() error {
-	g.cmds = g.start(g.dir, g.base)
+func (g *group) launch(profiled bool) error {
+	g.cmds = g.start(g.dir, g.base, profiled)
 	g.done = make(chan error, len(g.cmds))
 	for i, cmd := range g.cmds {
 		log, err := os.Create(g.logFile(i))
@@ -234,17 +239,9 @@ func (g *group) endpoints() []string {
 func (g *group) counters(ctx context.Context) (syncs, entries float64, err error) {
 	for i := range members {
 		url := "http://" + g.metrics(g.base, i) + "/metrics"
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		text, err := fetch(ctx, url)
 		if err != nil {
 			return 0, 0, err
-		}
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			return 0, 0, err
-		}
-		text, err := io.ReadAll(io.LimitReader(response.Body, 16<<20))
-		if err := errors.Join(err, response.Body.Close()); err != nil {
-			return 0, 0, fmt.Errorf("%s: %w", url, err)
 		}
 		values, err := parseMetrics(string(text), g.syncs, g.entries)
 		if err != nil {
@@ -253,6 +250,52 @@ func (g *group) counters(ctx context.Context) (syncs, entries float64, err error
 		syncs, entries = syncs+values[0], entries+values[1]
 	}
 	return syncs, entries, nil
+}
+
+// maxAnswer bounds what a member may answer, in bytes.
+const maxAnswer = 64 << 20
+
+func fetch(ctx context.Context, url string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = errors.New(response.Status)
+	}
+	if err := errors.Join(err, response.Body.Close()); err != nil {
+		return nil, fmt.Errorf("%s: %w", url, err)
+	}
+	return text, nil
+}
+
+// profile starts to take a CPU profile of each member into dir, for that long; wait returns once they are
+// written.
+func (g *group) profile(ctx context.Context, dir, workload string, d time.Duration) (wait func() error) {
+	done := make(chan error, members)
+	for i := range members {
+		url := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", g.metrics(g.base, i), max(1, int(d.Seconds())))
+		name := strings.NewReplacer(",", "", " ", "-").Replace(fmt.Sprintf("%s %s m%d.pprof", g.name, workload, i))
+		go func() {
+			text, err := fetch(ctx, url)
+			if err == nil {
+				err = os.WriteFile(filepath.Join(dir, name), text, 0o644)
+			}
+			done <- err
+		}()
+	}
+	return func() error {
+		var errs []error
+		for range members {
+			errs = append(errs, <-done)
+		}
+		return errors.Join(errs...)
+	}
 }
 
 // lastWords is the end of what the processes wrote, as an error to be joined to another.

@@ -28,10 +28,10 @@ func main() {
 
 // options are the flags.
 type options struct {
-	raftsman, etcd, system string
-	pairs                  int
-	quick                  bool
-	json                   string
+	raftsman, etcd, before, system string
+	pairs                          int
+	quick                          bool
+	json                           string
 	plan
 }
 
@@ -41,6 +41,7 @@ func parse(args []string) (options, error) {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&o.raftsman, "raftsman", "../../bin/raftsman", "the raftsman program")
 	f.StringVar(&o.etcd, "etcd", "", "the etcd program: go build -o FILE ./etcd makes one")
+	f.StringVar(&o.before, "before", "", "another raftsman program to compare with, instead of etcd")
 	f.StringVar(&o.system, "system", "both", "what to run: both, raftsman or etcd")
 	f.IntVar(&o.pairs, "pairs", 5, "how often each is run")
 	f.BoolVar(&o.quick, "quick", false, "one short pair: does it work at all")
@@ -53,6 +54,7 @@ func parse(args []string) (options, error) {
 	f.DurationVar(&o.warm, "warm", time.Second, "time before each workload that is not measured")
 	f.DurationVar(&o.measured, "measure", 5*time.Second, "measured time of each workload")
 	f.StringVar(&o.only, "only", "", "run this one workload, such as \"put, 1 client\"")
+	f.StringVar(&o.profiles, "profiles", "", "existing directory for CPU profiles of every member during every workload; they cost some speed")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -74,7 +76,7 @@ func (o *options) validate() error {
 	switch {
 	case o.system != "both" && o.system != "raftsman" && o.system != "etcd":
 		return fmt.Errorf("--system is %q: it must be both, raftsman or etcd", o.system)
-	case o.system != "raftsman" && o.etcd == "":
+	case o.system != "raftsman" && o.etcd == "" && o.before == "":
 		return errors.New("--etcd is missing: name the etcd program; go build -o FILE ./etcd makes one")
 	case o.system != "etcd" && o.raftsman == "":
 		return errors.New("--raftsman is missing: name the raftsman program; make build makes it")
@@ -134,6 +136,7 @@ func bench(ctx context.Context, args []string) (err error) {
 	o.progress = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 	debug.SetGCPercent(400) // the load generator shares the cores; it has the memory
 	c := observeConditions(o.plan, o.pairs)
+	c.Other = systems[len(systems)-1].name
 	o.progress("%v", c)
 	results := map[string]runs{}
 	for pair := range o.pairs {
@@ -150,22 +153,35 @@ func bench(ctx context.Context, args []string) (err error) {
 			results[s.name] = append(results[s.name], m)
 		}
 	}
-	table := compare(results["raftsman"], results["etcd"])
+	var other runs // of the side that is compared with, if there is one
+	if name := systems[len(systems)-1].name; name != "raftsman" {
+		other = results[name]
+	}
+	table := compare(results["raftsman"], other)
 	if o.json != "" {
 		if err := writeJSON(o.json, c, table); err != nil {
 			return err
 		}
 	}
 	o.progress("\n%v\n", c)
-	return printTable(os.Stdout, table)
+	return printTable(os.Stdout, systems[len(systems)-1].name, table)
 }
 
 func (o *options) systems() ([]system, error) {
-	var all []system
-	for _, x := range []struct {
+	type side struct {
 		name, command string
 		make          func([]string) system
-	}{{"raftsman", o.raftsman, raftsman}, {"etcd", o.etcd, etcd}} {
+	}
+	sides := []side{{"raftsman", o.raftsman, raftsman}, {"etcd", o.etcd, etcd}}
+	if o.before != "" {
+		sides[1] = side{"before", o.before, func(command []string) system {
+			s := raftsman(command)
+			s.name = "before"
+			return s
+		}}
+	}
+	var all []system
+	for _, x := range sides {
 		if o.system != "both" && o.system != x.name {
 			continue
 		}

@@ -7,6 +7,8 @@ import (
 	"math"
 	"sync"
 	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // figure names one measured quantity.
@@ -42,12 +44,13 @@ type plan struct {
 	warm     time.Duration
 	measured time.Duration
 	only     string // name of the one workload to run, or "" for all
+	profiles string // directory for CPU profiles, or "" for none
 	progress func(format string, args ...any)
 }
 
 // measure runs one system once, from an empty disk to the last figure.
 func (p *plan) measure(ctx context.Context, s system, seed uint64) (m measurement, err error) {
-	g, err := startGroup(ctx, s, p.root, p.base)
+	g, err := startGroup(ctx, s, p.root, p.base, p.profiles != "")
 	if err != nil {
 		return m, err
 	}
@@ -71,27 +74,41 @@ func (p *plan) measure(ctx context.Context, s system, seed uint64) (m measuremen
 		if p.only != "" && p.only != wl.name {
 			continue
 		}
-		var before, after mark
-		t, err := run(ctx, wl, clients, seed, p.warm, p.measured,
-			func() (err error) { before, err = g.mark(ctx); return err },
-			func() (err error) { after, err = g.mark(ctx); return err })
-		if err != nil {
+		if err := p.one(ctx, g, clients, wl, seed, &m); err != nil {
 			return m, fmt.Errorf("%s: %s: %w", s.name, wl.name, err)
 		}
-		if len(t.latencies) == 0 {
-			return m, fmt.Errorf("%s: %s: nothing succeeded: %w", s.name, wl.name, t.lastError)
-		}
-		if t.errors > 0 {
-			p.progress("    %s: %s: %d errors, the last: %v", s.name, wl.name, t.errors, t.lastError)
-		}
-		m.record(wl, t, before, after)
-		p.progress("    %-9s %-18s %9.0f/s  p50 %v  p99 %v  CPU %.0f us", s.name, wl.name, float64(len(t.latencies))/t.elapsed.Seconds(),
-			percentile(t.latencies, 0.5).Round(time.Microsecond), percentile(t.latencies, 0.99).Round(time.Microsecond), perOperation(t, before, after))
 	}
 	peak, anonymous := memory.stop()
 	m.add(figure{"all", "peak resident", "MiB", 0}, peak)
 	m.add(figure{"all", "peak anonymous", "MiB", 0}, anonymous)
 	return m, nil
+}
+
+// one runs one workload and records its figures.
+func (p *plan) one(ctx context.Context, g *group, clients []*clientv3.Client, wl workload, seed uint64, m *measurement) error {
+	var before, after mark
+	profiled := func() error { return nil }
+	t, err := run(ctx, wl, clients, seed, p.warm, p.measured,
+		func() (err error) {
+			if p.profiles != "" {
+				profiled = g.profile(ctx, p.profiles, wl.name, p.measured)
+			}
+			before, err = g.mark(ctx)
+			return err
+		},
+		func() (err error) { after, err = g.mark(ctx); return err })
+	switch err = errors.Join(err, profiled()); {
+	case err != nil:
+		return err
+	case len(t.latencies) == 0:
+		return fmt.Errorf("nothing succeeded: %w", t.lastError)
+	case t.errors > 0:
+		p.progress("    %s: %s: %d errors, the last: %v", g.name, wl.name, t.errors, t.lastError)
+	}
+	m.record(wl, t, before, after)
+	p.progress("    %-9s %-18s %9.0f/s  p50 %v  p99 %v  CPU %.0f us", g.name, wl.name, float64(len(t.latencies))/t.elapsed.Seconds(),
+		percentile(t.latencies, 0.5).Round(time.Microsecond), percentile(t.latencies, 0.99).Round(time.Microsecond), perOperation(t, before, after))
+	return nil
 }
 
 // mark is the members' counters at one moment.

@@ -45,14 +45,15 @@ func figures(all ...runs) []figure {
 	return order
 }
 
-// row is one line of the comparison. Ratio is Raftsman's by etcd's.
+// row is one line of the comparison. Other is etcd, or the program given by --before; Ratio is Raftsman's by
+// the other's.
 type row struct {
 	figure
 	Raftsman     number   `json:"raftsman"`
-	Etcd         number   `json:"etcd"`
+	Other        number   `json:"other"`
 	Ratio        number   `json:"ratio"`
 	RaftsmanRuns []number `json:"raftsmanRuns"`
-	EtcdRuns     []number `json:"etcdRuns"`
+	OtherRuns    []number `json:"otherRuns"`
 }
 
 // number is a float64 that JSON can hold: NaN becomes null.
@@ -80,8 +81,8 @@ func compare(ours, theirs runs) []row {
 	for _, f := range figures(ours, theirs) {
 		a, b := ours.column(f), theirs.column(f)
 		table = append(table, row{
-			figure: f, Raftsman: number(median(a)), Etcd: number(median(b)), Ratio: number(median(ratios(a, b))),
-			RaftsmanRuns: numbers(a), EtcdRuns: numbers(b),
+			figure: f, Raftsman: number(median(a)), Other: number(median(b)), Ratio: number(median(ratios(a, b))),
+			RaftsmanRuns: numbers(a), OtherRuns: numbers(b),
 		})
 	}
 	return table
@@ -94,11 +95,11 @@ func (n number) text(digits int) string {
 	return fmt.Sprintf("%.*f", digits, float64(n))
 }
 
-func printTable(out io.Writer, table []row) error {
+func printTable(out io.Writer, other string, table []row) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "workload\tfigure\traftsman\tetcd\tunit\tratio\t")
+	fmt.Fprintf(w, "workload\tfigure\traftsman\t%s\tunit\tratio\t\n", other)
 	for _, r := range table {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t\n", r.Workload, r.Quantity, r.Raftsman.text(r.digits), r.Etcd.text(r.digits), r.Unit, r.Ratio.text(2))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t\n", r.Workload, r.Quantity, r.Raftsman.text(r.digits), r.Other.text(r.digits), r.Unit, r.Ratio.text(2))
 	}
 	return w.Flush()
 }
@@ -115,6 +116,7 @@ type conditions struct {
 	Keys     int       `json:"keys"`
 	Clients  int       `json:"clients"`
 	Conns    int       `json:"connections"`
+	Other    string    `json:"other"`
 	Measured string    `json:"measured"`
 }
 

@@ -27,18 +27,18 @@ func TestCompare(t *testing.T) {
 		t.Fatalf("the table has %d rows, want 3: %+v", len(table), table)
 	}
 	// The medians are 20 and 20; the ratios of the pairs are 2, 1.5 and 0.5.
-	if r := table[0]; r.Raftsman != 20 || r.Etcd != 20 || r.Ratio != 1.5 {
+	if r := table[0]; r.Raftsman != 20 || r.Other != 20 || r.Ratio != 1.5 {
 		t.Errorf("rate: %+v", r)
 	}
 	// A pair whose ratio says nothing does not count: 0.5 and 1 remain.
 	if r := table[1]; r.Ratio != 0.75 {
 		t.Errorf("p99: %+v", r)
 	}
-	if r := table[2]; r.Raftsman != 1 || !math.IsNaN(float64(r.Etcd)) || !math.IsNaN(float64(r.Ratio)) {
+	if r := table[2]; r.Raftsman != 1 || !math.IsNaN(float64(r.Other)) || !math.IsNaN(float64(r.Ratio)) {
 		t.Errorf("errors: %+v", r)
 	}
 	var text strings.Builder
-	if err := printTable(&text, table); err != nil || !strings.Contains(text.String(), "1.50") {
+	if err := printTable(&text, "etcd", table); err != nil || !strings.Contains(text.String(), "1.50") {
 		t.Errorf("the table lacks the ratio (%v):\n%s", err, text.String())
 	}
 }
@@ -60,7 +60,7 @@ func TestJSON(t *testing.T) {
 	if err := json.Unmarshal(text, &back); err != nil {
 		t.Fatal(err)
 	}
-	if f := back.Figures[0]; f["raftsman"] != 8.0 || f["etcd"] != nil || f["workload"] != "put" || back.Conditions["cores"] == 0.0 {
+	if f := back.Figures[0]; f["raftsman"] != 8.0 || f["other"] != nil || f["workload"] != "put" || back.Conditions["cores"] == 0.0 {
 		t.Errorf("read back %v", back)
 	}
 }
