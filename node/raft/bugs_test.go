@@ -215,3 +215,15 @@ func TestRoundIsConfirmedByASmallerQuorum(t *testing.T) {
 		t.Fatalf("granted %v, want read 7", l.reads)
 	}
 }
+
+// TestForwardOfAHigherTermDeposesNobody: a forwarded proposal of a higher term used to make a leader step
+// down; whoever sends one takes it for the leader of a term that it does not lead, and is told so.
+func TestForwardOfAHigherTermDeposesNobody(t *testing.T) {
+	l := newLab(t, 1, voters(3))
+	l.lead()
+	l.step(2, 9, Forward{Proposals: []Proposal{{Ref: 5, Payload: []byte("a")}}})
+	l.wantRole(RoleLeader, 2)
+	if got := answer[ForwardRefused](l, 2); got.Reason != RefusedNoLeader {
+		t.Fatalf("refused as %s, want no leader", refusals[got.Reason])
+	}
+}

@@ -11,6 +11,24 @@ var refusals = [...]string{"not refused", "no leader", "busy", "transferring", "
 // kind names a message body as scripts and tables do.
 func kind(b Body) string { return strings.TrimPrefix(fmt.Sprintf("%T", b), "raft.") }
 
+// say tells what happens, if somebody listens.
+func (w *world) say(format string, args ...any) {
+	if w.tell != nil {
+		w.tell(format, args...)
+	}
+}
+
+// told is a message or an entry that is described only if somebody listens.
+type told struct{ what any }
+
+// String describes it.
+func (t told) String() string {
+	if e, ok := t.what.(Entry); ok {
+		return describeEntry(e)
+	}
+	return describe(t.what.(Message))
+}
+
 // describe renders a message on one line. Every line names the term the sender is in.
 func describe(m Message) string {
 	return fmt.Sprintf("%d->%d in %d: %s%s", uint64(m.From), uint64(m.To), m.Term, kind(m.Body), describeBody(m.Body))
@@ -111,7 +129,7 @@ func describeMembership(m Membership) string {
 
 // sayDurable tells what a member's disk has made durable.
 func (w *world) sayDurable(n *node, b Batch) {
-	if b.Empty() {
+	if b.Empty() || w.tell == nil {
 		return
 	}
 	var parts []string
@@ -129,6 +147,9 @@ func (w *world) sayDurable(n *node, b Batch) {
 
 // sayOutput tells what a member has become and what its clients hear.
 func (w *world) sayOutput(n *node, out Output) {
+	if w.tell == nil {
+		return
+	}
 	for _, e := range out.Events {
 		if c, ok := e.(ConfigChanged); ok {
 			w.say("%v: config %d: %s", n.id, c.Index, describeMembership(c.Membership))

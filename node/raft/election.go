@@ -132,8 +132,9 @@ func (c *Core) voteReplied(m Message, reply VoteReply) {
 		c.becomeFollower(m.Term, 0, "member "+m.From.String()+" is in a higher term")
 		return
 	}
+	// A pre-vote is granted in the term that was asked about, and refused in the voter's own.
 	asked := c.role == RoleCandidate && !reply.Pre && m.Term == c.hard.Term ||
-		c.role == RolePreCandidate && reply.Pre
+		c.role == RolePreCandidate && reply.Pre && (!reply.Granted || m.Term == c.hard.Term+1)
 	if !asked || reply.Campaign != c.campaign {
 		return
 	}

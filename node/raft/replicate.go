@@ -52,12 +52,9 @@ func (c *Core) accept(ps []Proposal, refuse func(ref uint64, reason Refusal)) {
 
 // forwarded takes what a follower sent on; what is not taken goes back, so that nothing is left hanging.
 func (c *Core) forwarded(m Message, f Forward) {
-	if m.Term > c.hard.Term {
-		c.becomeFollower(m.Term, 0, fmt.Sprintf("member %v is in the higher term %d", m.From, m.Term))
-	}
 	refused := map[Refusal][]uint64{}
 	refuse := func(ref uint64, reason Refusal) { refused[reason] = append(refused[reason], ref) }
-	if c.role == RoleLeader {
+	if c.role == RoleLeader && m.Term <= c.hard.Term {
 		c.accept(f.Proposals, refuse)
 	} else {
 		for _, p := range f.Proposals {

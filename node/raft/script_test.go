@@ -212,7 +212,7 @@ func (s *story) cluster() {
 	if s.d.Input != "" {
 		s.logs()
 	}
-	w.say = s.say
+	w.tell = s.say
 }
 
 // logs gives members commands of the terms named, behind their first entry.

@@ -203,11 +203,12 @@ func (c *Core) refuse(ref uint64, reason Refusal) {
 	c.out.Refused = append(c.out.Refused, Refused{Ref: ref, Reason: reason})
 }
 
-// strangerTold hears from a leader that its cluster goes on without this member.
+// strangerTold hears from a leader that its cluster goes on without this member. A leader cannot be meant: it
+// holds whatever is committed.
 func (c *Core) strangerTold(s Stranger) {
 	_, inForce := c.log.config().membership.Find(c.cfg.ID)
 	_, committed := c.log.configUpTo(c.commit).membership.Find(c.cfg.ID)
-	if (inForce || committed) && s.Config >= c.config {
+	if (inForce || committed) && s.Config >= c.config && c.role != RoleLeader {
 		c.out.Removed = true
 	}
 }

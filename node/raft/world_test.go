@@ -20,12 +20,12 @@ type world struct {
 	nextRef uint64
 	granted map[uint64]Index
 	refused map[uint64]Refusal
-	floor   map[uint64]Index // for a read: what was committed when it was asked for
-	keep    Index            // entries kept when cutting, 0: never cut
-	streams []stream         // snapshots on their way
-	holding bool             // and they stay so
-	tuning  Config           // what every member is made of; identity and Rand are filled in
-	say     func(format string, args ...any)
+	floor   map[uint64]Index                 // for a read: what was committed when it was asked for
+	keep    Index                            // entries kept when cutting, 0: never cut
+	streams []stream                         // snapshots on their way
+	holding bool                             // and they stay so
+	tuning  Config                           // what every member is made of; identity and Rand are filled in
+	tell    func(format string, args ...any) // hears what happens; nil: nobody
 }
 
 // stream is one snapshot on its way to a peer, as its sender's state was when it began.
@@ -64,7 +64,7 @@ func newWorld(t testing.TB, seed uint64, n int) *world {
 func emptyWorld(t testing.TB, seed uint64, tuning Config) *world {
 	return &world{t: t, rng: rand.New(rand.NewPCG(seed, 1)), nodes: map[MemberID]*node{}, cut: map[[2]MemberID]bool{},
 		leaders: map[Term]MemberID{}, granted: map[uint64]Index{}, refused: map[uint64]Refusal{}, floor: map[uint64]Index{},
-		tuning: tuning, say: func(string, ...any) {}}
+		tuning: tuning}
 }
 
 // populate adds members who share the membership as their first, committed entry.
@@ -265,7 +265,7 @@ func (w *world) apply(n *node, entries []Entry) {
 			w.chosen = append(w.chosen, e)
 		}
 		n.applied = e.Index
-		w.say("%v: applies %s", n.id, describeEntry(e))
+		w.say("%v: applies %v", n.id, told{e})
 	}
 	if len(entries) > 0 {
 		_ = n.core.Step(Message{Body: Applied{Index: n.applied}})
@@ -350,10 +350,10 @@ func (w *world) deliver(i int) {
 	w.bag = slices.Delete(w.bag, i, i+1)
 	n := w.nodes[m.To]
 	if n == nil || !n.up || w.cut[[2]MemberID{m.From, m.To}] {
-		w.say("%s is lost", describe(m))
+		w.say("%v is lost", told{m})
 		return
 	}
-	w.say("%s", describe(m))
+	w.say("%v", told{m})
 	if err := n.core.Step(m); err != nil {
 		w.t.Fatalf("member %v: %T from %v: %v", n.id, m.Body, m.From, err)
 	}
