@@ -23,9 +23,37 @@ build: ## build the binary into bin/
 	@mkdir -p $(BIN)
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN)/raftsman ./cmd/raftsman
 
+.PHONY: image
+image: build $(BIN)/devcluster ## make the image IMG from the Dockerfile, without a container engine, as dist/image.tar
+	@mkdir -p $(DIST)
+	$(BIN)/devcluster image --dockerfile Dockerfile --binary $(BIN)/raftsman --tag $(IMG) --out $(DIST)/image.tar
+
+.PHONY: $(BIN)/devcluster
+$(BIN)/devcluster:
+	@mkdir -p $(BIN)
+	go build -C hack/devcluster -o $@ .
+
+.PHONY: chart
+chart: ## lint the Helm chart and pack it into dist/
+	hack/chart.sh $(DIST)
+
+.PHONY: install-manifest
+install-manifest: ## render the one-file install with the image IMG into dist/install.yaml
+	hack/manifest.sh $(IMG) $(DIST)/install.yaml
+
 .PHONY: generate
 generate: ## regenerate deepcopy code, CRDs and roles, and the chart's copies
 	hack/generate.sh
+
+##@ try
+
+.PHONY: quickstart
+quickstart: ## a Kubernetes on this machine, the operator, and a first write; or KUBECONFIG=... IMG=... for another cluster
+	@IMG=$(IMG) IMG_GIVEN="$(if $(filter file,$(origin IMG)),,yes)" hack/quickstart.sh
+
+.PHONY: quickstart-down
+quickstart-down: ## remove all that quickstart has made
+	@IMG=$(IMG) hack/quickstart-down.sh
 
 ##@ check
 
@@ -37,12 +65,21 @@ verify: ## format, vet, lint, generated files current, import table, tidy
 test: unit race ## all that this machine can run
 
 .PHONY: unit
-unit: ## unit tests of every module, planner loops included
+unit: programs ## unit tests of every module, planner loops and the operator on a real API server included
 	@for m in $(MODULES); do [ -f $$m/go.mod ] || continue; echo "== unit tests: $$m"; (cd $$m && go test ./...); done
+
+.PHONY: programs
+programs: $(BIN)/devcluster ## build the programs that tests run beside ours: etcd, Kubernetes' control plane, kubectl, Helm
+	@for p in etcd etcdctl kube-apiserver kube-controller-manager kubectl helm; do $(BIN)/devcluster tool $$p > /dev/null; done
 
 .PHONY: race
 race: ## core packages under the race detector
 	go test -race $(CORE)
+
+.PHONY: bench
+bench: build ## measure beside etcd on this machine; BENCH_FLAGS=--quick for a short pair
+	go build -C hack/bench -o $(BIN)/etcd ./etcd
+	cd hack/bench && go run . --raftsman $(BIN)/raftsman --etcd $(BIN)/etcd $(BENCH_FLAGS)
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 10s) each

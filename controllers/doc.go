@@ -5,7 +5,7 @@
 // from these markers.
 //
 // +kubebuilder:rbac:groups=raftsman.dev,resources=raftclusters,verbs=get;list;watch
-// +kubebuilder:rbac:groups=raftsman.dev,resources=raftclusters/status,verbs=update;patch
+// +kubebuilder:rbac:groups=raftsman.dev,resources=raftclusters/status,verbs=update
 // +kubebuilder:rbac:groups=raftsman.dev,resources=raftclusters/finalizers,verbs=update
 // +kubebuilder:rbac:groups=apps,resources=statefulsets,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups="",resources=services;serviceaccounts,verbs=get;list;watch;create;patch

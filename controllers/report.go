@@ -24,10 +24,17 @@ func (r *Reconciler) announce(ctx context.Context, s *observe.Sight, step plan.S
 		r.describe(s, step)
 		return nil
 	}
-	if step.Kind == plan.Rest || step.Kind == plan.Wait {
+	if step.Kind == plan.Rest || step.Kind == plan.Wait || refused(s.Cluster) {
 		return nil
 	}
 	return r.report(ctx, s, step)
+}
+
+// refused says that status tells already why this very spec cannot be carried out: announcing another attempt would
+// take that back for a moment, at every look.
+func refused(c *api.RaftCluster) bool {
+	s := meta.FindStatusCondition(c.Status.Conditions, api.ConditionStalled)
+	return s != nil && s.Reason == api.ReasonInvalidSpec && s.ObservedGeneration == c.Generation
 }
 
 // describe computes the status that belongs to a step.

@@ -77,14 +77,8 @@
   - raftsman.dev
   resources:
   - raftclusters/finalizers
-  verbs:
-  - update
-- apiGroups:
-  - raftsman.dev
-  resources:
   - raftclusters/status
   verbs:
-  - patch
   - update
 {{- end -}}
 {{- define "raftsman.leaseRules" -}}
