@@ -12,7 +12,7 @@ import (
 // TestRemovedMemberCampaignsUntilItsRemovalIsCommitted: the leader 2 has appended the membership without
 // itself and stepped down before anybody else got that entry. Its log is the longest of the old half {2, 5},
 // so nobody but itself can win there; it used to sit still because it was no voter in its newest membership,
-// and the cluster stayed without a leader for ever. Seed 16788.
+// and the cluster stayed without a leader for ever. Seed 16788 of TestChaos as it was then.
 func TestRemovedMemberCampaignsUntilItsRemovalIsCommitted(t *testing.T) {
 	joint := seats(SeatOutgoing, SeatVoter, SeatIncoming, SeatIncoming)
 	final := Membership{Members: voters(4).Members[1:]}

@@ -14,7 +14,9 @@ type lab struct {
 	t        testing.TB
 	slow     bool // the disk answers only when told to, with flush
 	seq      uint64
-	late     []Message // wait for the disk
+	batches  []Batch   // wait for the disk
+	late     []Message // wait for it too
+	disk     node      // what is durable
 	sent     []Message // left since the last look
 	applied  []Entry
 	reads    []ReadGrant
@@ -69,7 +71,7 @@ func labOf(t testing.TB, cfg Config, r Restored) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &lab{Core: c, t: t}
+	l := &lab{Core: c, t: t, disk: node{disk: r}}
 	l.run()
 	return l
 }
@@ -107,6 +109,7 @@ func (l *lab) run() {
 		l.sent = append(l.sent, out.Early...)
 		l.late = append(l.late, out.Late...)
 		l.seq = max(l.seq, out.Persist.Seq)
+		l.batches = append(l.batches, out.Persist)
 		l.applied = append(l.applied, out.Commit...)
 		l.reads = append(l.reads, out.Reads...)
 		l.accepted = append(l.accepted, out.Accepted...)
@@ -130,12 +133,23 @@ func (l *lab) run() {
 
 // flush makes everything durable that the disk was given.
 func (l *lab) flush() {
+	for _, b := range l.batches {
+		l.disk.write(b)
+	}
 	l.sent = append(l.sent, l.late...)
-	l.late = nil
+	l.late, l.batches = nil, nil
 	_ = l.Step(Message{Body: Persisted{Seq: l.seq}})
 	if l.slow {
 		l.run()
 	}
+}
+
+// restart is the member after a power failure: what its disk had not answered is gone.
+func (l *lab) restart() *lab {
+	l.t.Helper()
+	r := l.disk.disk
+	r.Applied = r.Base.Position.Index
+	return labOf(l.t, Config{ID: l.cfg.ID}, r)
 }
 
 // look returns what has left since the last look.

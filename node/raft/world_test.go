@@ -21,6 +21,7 @@ type world struct {
 	granted map[uint64]Index
 	refused map[uint64]Refusal
 	floor   map[uint64]Index                 // for a read: what was committed when it was asked for
+	wild    int                              // the weather, see chaosStep
 	keep    Index                            // entries kept when cutting, 0: never cut
 	streams []stream                         // snapshots on their way
 	holding bool                             // and they stay so
@@ -54,9 +55,9 @@ type job struct {
 	late  []Message
 }
 
-// newWorld makes a cluster of n voters with small bounds.
+// newWorld makes a cluster of n voters with small bounds; the seed decides how impatient they are.
 func newWorld(t testing.TB, seed uint64, n int) *world {
-	w := emptyWorld(t, seed, Config{TailBytes: 256, MaxAppendBytes: 64, MaxInflightMessages: 4})
+	w := emptyWorld(t, seed, Config{ElectionTicks: 3 + int(seed/3%3)*4, TailBytes: 256, MaxAppendBytes: 64, MaxInflightMessages: 4})
 	w.populate(voters(n))
 	return w
 }
