@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/url"
@@ -30,6 +31,9 @@ type Config struct {
 	// addresses of all members (a headless service); it is resolved afresh whenever a peer is looked for.
 	Peers    []string
 	Discover string
+
+	// LookupHost resolves names, of peers and of Discover; nil asks the system.
+	LookupHost func(ctx context.Context, host string) ([]string, error)
 
 	// Managed says that an operator decides about birth and membership. Form makes this member, if it is
 	// empty, the founder of a cluster of one; not together with Managed.
@@ -64,6 +68,9 @@ func (c *Config) Default() {
 	orElse(&c.KeepEntries, 10_000)
 	orElse(&c.DrainTimeout, 5*time.Second)
 	orElse(&c.Version, "dev")
+	if c.LookupHost == nil {
+		c.LookupHost = net.DefaultResolver.LookupHost
+	}
 	c.Limits.Default()
 }
 

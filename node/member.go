@@ -56,6 +56,7 @@ type Member struct {
 	endingContext context.Context
 	end           context.CancelFunc
 	failure       chan error
+	failed        chan struct{} // closed once failure holds the reason
 	failOnce      sync.Once
 	stopOnce      sync.Once
 }
@@ -67,7 +68,7 @@ func Start(cfg Config) (*Member, error) {
 		return nil, err
 	}
 	m := &Member{
-		cfg: cfg, inbox: newInbox(), ending: make(chan struct{}), failure: make(chan error, 1),
+		cfg: cfg, inbox: newInbox(), ending: make(chan struct{}), failure: make(chan error, 1), failed: make(chan struct{}),
 		writerReady: make(chan struct{}, 1), applierReady: make(chan struct{}, 1), logJobs: make(chan func()),
 	}
 	m.endingContext, m.end = context.WithCancel(context.Background())
@@ -118,7 +119,7 @@ func (m *Member) resolvePeers() error {
 	defer cancel()
 	for _, p := range m.cfg.Peers {
 		host, _, _ := net.SplitHostPort(p)
-		if _, err := net.DefaultResolver.LookupHost(ctx, host); err != nil {
+		if _, err := m.cfg.LookupHost(ctx, host); err != nil {
 			return fmt.Errorf("peer %s: its name does not resolve: mend --peers, or the name service: %w", p, err)
 		}
 	}
@@ -139,11 +140,14 @@ func (m *Member) open() error {
 		return fmt.Errorf("log of data directory %s: %w", m.cfg.DataDir, err)
 	}
 	m.log = log
-	store, err := kv.Open(dir.Store(), kv.Options{Logger: pebbleLog{m.cfg.Log}})
+	store, err := kv.Open(dir.Store(), kv.Options{Logger: pebbleLog{m}})
 	if err != nil {
 		return err
 	}
 	m.store = store
+	if err := dir.CountBoot(); err != nil {
+		return err
+	}
 	return m.assemble(restored)
 }
 
@@ -311,7 +315,7 @@ func ignoreClosed(err error) error {
 func (m *Member) closeDisk() error {
 	var errs []error
 	if m.store != nil {
-		errs = append(errs, m.store.Flush(), m.store.Close())
+		errs = append(errs, m.closeStore())
 	}
 	if m.log != nil {
 		errs = append(errs, m.log.Close())
@@ -320,4 +324,17 @@ func (m *Member) closeDisk() error {
 		errs = append(errs, m.dir.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// closeStore flushes and closes the store, unless its database has failed: that one tries for ever, and what it
+// lacks is in the log.
+func (m *Member) closeStore() error {
+	closed := make(chan error, 1)
+	go func() { closed <- errors.Join(m.store.Flush(), m.store.Close()) }()
+	select {
+	case err := <-closed:
+		return err
+	case <-m.failed:
+		return nil
+	}
 }

@@ -47,7 +47,7 @@ func (m *Member) discover(ctx context.Context) ([]string, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	found, err := net.DefaultResolver.LookupHost(ctx, host)
+	found, err := m.cfg.LookupHost(ctx, host)
 	if err != nil {
 		return all, fmt.Errorf("resolve %s: %w", host, err)
 	}

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/go-logr/logr"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 
@@ -173,17 +172,23 @@ func (m *Member) Serving() error {
 	return nil
 }
 
-// pebbleLog hears what the store's database has to say: errors matter to a person, the rest to a developer.
-type pebbleLog struct{ log logr.Logger }
+// pebbleLog hears what the store's database has to say. An error of its own doing, a flush or compaction that
+// failed, is final: the database would try again for ever, while the log grows and nothing becomes durable.
+type pebbleLog struct{ m *Member }
 
-func (l pebbleLog) Infof(format string, args ...any) { l.log.V(2).Info(fmt.Sprintf(format, args...)) }
-func (l pebbleLog) Errorf(format string, args ...any) {
-	l.log.Error(fmt.Errorf(format, args...), "the store's database reports an error")
+// Infof is for developers.
+func (l pebbleLog) Infof(format string, args ...any) {
+	l.m.cfg.Log.V(2).Info("store: " + fmt.Sprintf(format, args...))
 }
 
-// Fatalf ends the process: the database cannot go on, and a restart replays the log.
+// Errorf stops the member.
+func (l pebbleLog) Errorf(format string, args ...any) {
+	l.m.fail(fmt.Errorf("the store's database: "+format, args...))
+}
+
+// Fatalf ends the process at once: the database cannot go on, and a restart replays the log.
 func (l pebbleLog) Fatalf(format string, args ...any) {
-	l.log.Error(fmt.Errorf(format, args...), "the store's database cannot go on")
+	l.m.cfg.Log.Error(fmt.Errorf(format, args...), "the store's database cannot go on")
 	panic(fmt.Sprintf("store: "+format, args...))
 }
 

@@ -61,7 +61,8 @@ type Dir struct {
 	lock io.Closer
 }
 
-// Open locks the directory, reads its identity or draws a new one by draw, and counts the boot. Every
+// Open locks the directory and reads its identity, with the boot that CountBoot makes durable, or draws a new
+// one by draw. Every
 // refusal leaves the disk as it was. An identity that its cluster has removed is set aside first, with all its
 // data, and a new one is drawn.
 func Open(fsys vfs.FS, path, name string, draw func() uint64) (*Dir, error) {
@@ -124,8 +125,12 @@ func (d *Dir) begin(name string, exists bool, draw func() uint64) error {
 		return d.setAside(name, draw)
 	}
 	d.id.Boot++
-	return d.save()
+	return nil
 }
+
+// CountBoot makes the boot of this start durable. The caller has found everything else in the directory sound,
+// so that a start that is refused changes nothing; nothing may leave this member before.
+func (d *Dir) CountBoot() error { return d.save() }
 
 // birth draws an identity for an empty directory.
 func (d *Dir) birth(name string, draw func() uint64) error {
@@ -158,7 +163,7 @@ func (d *Dir) setAside(name string, draw func() uint64) error {
 	return d.birth(name, draw)
 }
 
-// Identity is who this member is, with the boot counted by Open.
+// Identity is who this member is, in this boot.
 func (d *Dir) Identity() Identity { return d.id }
 
 // Join makes the member one of that cluster, for ever. Another cluster is ErrForeign.

@@ -39,6 +39,16 @@ func TestBootsCountAndIdentityStays(t *testing.T) {
 		if got := again.Identity(); got.Member != first.Member || got.Cluster != 7 || got.Boot != 2 {
 			t.Fatalf("coin %d: found %+v, was %+v in cluster 7", coin, got, first)
 		}
+		if err := errors.Join(again.CountBoot(), again.Close()); err != nil {
+			t.Fatal(err)
+		}
+		next, err := Open(after.Crash(rand.New(rand.NewPCG(coin, 2))), "data", "a", drawer(99))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := next.Identity().Boot; got != 3 {
+			t.Fatalf("coin %d: boot %d follows a counted boot 2", coin, got)
+		}
 	}
 }
 
