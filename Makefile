@@ -11,6 +11,8 @@ TOOL    := go tool -modfile=hack/tools/go.mod
 CORE    := ./node/...
 MODULES := . hack/devcluster hack/e2e hack/bench
 FUZZTIME ?= 10s
+# The development cluster that quickstart makes: another name keeps two of them apart.
+CLUSTER ?= raftsman
 
 .PHONY: help
 help: ## list the verbs
@@ -49,11 +51,11 @@ generate: ## regenerate deepcopy code, CRDs and roles, and the chart's copies
 
 .PHONY: quickstart
 quickstart: ## a Kubernetes on this machine, the operator, and a first write; or KUBECONFIG=... IMG=... for another cluster
-	@IMG=$(IMG) IMG_GIVEN="$(if $(filter file,$(origin IMG)),,yes)" hack/quickstart.sh
+	@CLUSTER=$(CLUSTER) IMG=$(IMG) IMG_GIVEN="$(if $(filter file,$(origin IMG)),,yes)" hack/quickstart.sh
 
 .PHONY: quickstart-down
 quickstart-down: ## remove all that quickstart has made
-	@IMG=$(IMG) hack/quickstart-down.sh
+	@CLUSTER=$(CLUSTER) IMG=$(IMG) hack/quickstart-down.sh
 
 ##@ check
 
@@ -75,11 +77,6 @@ programs: $(BIN)/devcluster ## build the programs that tests run beside ours: et
 .PHONY: race
 race: ## core packages under the race detector
 	go test -race $(CORE)
-
-.PHONY: bench
-bench: build ## measure beside etcd on this machine; BENCH_FLAGS=--quick for a short pair
-	go build -C hack/bench -o $(BIN)/etcd ./etcd
-	cd hack/bench && go run . --raftsman $(BIN)/raftsman --etcd $(BIN)/etcd $(BENCH_FLAGS)
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 10s) each

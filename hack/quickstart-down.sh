@@ -6,11 +6,11 @@ cd "$(dirname "$0")/.."
 . hack/quickstart-names.sh
 
 IMG_GIVEN=yes # nothing is pulled here
-go build -C hack/devcluster -o "$devcluster" .
+go build -C hack/devcluster -o "$program" .
 choose_cluster
 if $own; then
   say "removing the development cluster"
-  "$devcluster" down
+  devcluster down
   exit
 fi
 find_tools

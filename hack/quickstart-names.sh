@@ -2,10 +2,12 @@
 release=raftsman
 system=raftsman-system
 namespace=${NAMESPACE:-default}
-devcluster=$PWD/bin/devcluster
+program=$PWD/bin/devcluster
+cluster=${CLUSTER:-raftsman}
 image=${IMG:?run it as make quickstart}
 given=${KUBECONFIG:-}
 
+devcluster() { "$program" --name "$cluster" "$@"; }
 say() { echo "== $*"; }
 fail() {
   echo "quickstart: $*" >&2
@@ -22,7 +24,7 @@ choose_cluster() {
   if [ -z "$given" ]; then
     return
   fi
-  if [ "$given" = "$("$devcluster" kubeconfig 2> /dev/null)" ]; then
+  if [ "$given" = "$(devcluster kubeconfig 2> /dev/null)" ]; then
     given=
     return
   fi
@@ -35,7 +37,7 @@ choose_cluster() {
 find_tools() {
   local tool
   for tool in kubectl helm etcdctl; do
-    command -v "$tool" > /dev/null || PATH=$(dirname "$("$devcluster" tool "$tool")"):$PATH
+    command -v "$tool" > /dev/null || PATH=$(dirname "$(devcluster tool "$tool")"):$PATH
   done
 }
 
@@ -43,7 +45,7 @@ find_tools() {
 # through a forwarded port elsewhere.
 through_service() {
   if $own; then
-    "$devcluster" exec -- "$(command -v etcdctl)" --endpoints="http://demo.$namespace.svc:2379" "$@"
+    devcluster exec -- "$(command -v etcdctl)" --endpoints="http://demo.$namespace.svc:2379" "$@"
     return
   fi
   local log port= forward status=0
@@ -70,7 +72,7 @@ through_service() {
 # service_hint is how a person does the same by hand.
 service_hint() {
   if $own; then
-    echo "  $devcluster exec -- $(command -v etcdctl) --endpoints=http://demo.$namespace.svc:2379 get greeting"
+    echo "  $program --name $cluster exec -- $(command -v etcdctl) --endpoints=http://demo.$namespace.svc:2379 get greeting"
   else
     echo "  kubectl -n $namespace port-forward service/demo 2379 &  etcdctl get greeting"
   fi

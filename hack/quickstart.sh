@@ -8,18 +8,18 @@ cd "$(dirname "$0")/.."
 . hack/quickstart-names.sh
 
 say "building the tools"
-go build -C hack/devcluster -o "$devcluster" .
+go build -C hack/devcluster -o "$program" .
 choose_cluster
 
 if $own; then
   say "building the image $image"
   make --no-print-directory image IMG="$image"
   say "starting a Kubernetes on this machine (the first time its programs are built, which takes minutes)"
-  "$devcluster" up
-  KUBECONFIG=$("$devcluster" kubeconfig)
+  devcluster up
+  KUBECONFIG=$(devcluster kubeconfig)
   export KUBECONFIG
   say "loading the image onto its nodes"
-  "$devcluster" load dist/image.tar
+  devcluster load dist/image.tar
 else
   say "using the cluster of KUBECONFIG=$KUBECONFIG with image $image"
 fi
@@ -64,6 +64,9 @@ read_back=$(through_service get greeting --print-value-only) || fail "the read t
 [ "$read_back" = "$value" ] || fail "wrote '$value' and read '$read_back'"
 echo "   read back: $read_back"
 
+down_with=
+[ "$cluster" = raftsman ] || down_with=" CLUSTER=$cluster"
+$own || down_with=" KUBECONFIG=$KUBECONFIG"
 cat <<TEXT
 
 It works. To go on:
@@ -75,5 +78,5 @@ It works. To go on:
   kubectl -n $namespace describe raftcluster demo                  # what has happened
 $(service_hint)
 
-  make quickstart-down${given:+ KUBECONFIG=$KUBECONFIG}                                          # remove all of it
+  make quickstart-down$down_with                                          # remove all of it
 TEXT
