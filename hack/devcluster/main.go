@@ -73,8 +73,9 @@ packages that it installs itself. The programs are built once into the user's ca
 Everything lives in namespaces and control groups of its own. Only the API server can be reached from the
 machine, on its loopback; nothing in the cluster can reach the world outside. Images are loaded from files.
 Clusters with different names run side by side.`,
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		SilenceUsage:     true,
+		SilenceErrors:    true,
+		TraverseChildren: true, // so that --name is read before the word kubectl too, whose flags are not ours
 	}
 	root.PersistentFlags().StringVar(&o.name, "name", "raftsman", "the cluster's `name`")
 	root.AddCommand(newUp(o), newDown(o), newStatus(o), newLoad(o), newKubeconfig(o), newKubectl(o), newTool(), newImage())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"raftsman.dev/hack/devcluster/internal/api"
 	"raftsman.dev/hack/devcluster/internal/layout"
@@ -17,9 +18,10 @@ type check struct {
 }
 
 type condition struct {
-	Type    string
-	Status  string
-	Message string
+	Type              string
+	Status            string
+	Message           string
+	LastHeartbeatTime time.Time
 }
 
 // nodeList is the part of the API's nodes that is looked at.
@@ -57,25 +59,30 @@ func (c *Cluster) nodesReady(ctx context.Context, client *api.Client) (string, e
 		if slices.Contains(c.State.Stopped, n) {
 			continue
 		}
-		if ok, why := nodes.ready(layout.NodeName(n)); !ok {
+		if ok, why := nodes.ready(layout.NodeName(n), time.Time{}); !ok {
 			return c.store.Log(nodeProcesses(n)[1]), fmt.Errorf("%s is not ready: %s", layout.NodeName(n), why)
 		}
 	}
 	return "", nil
 }
 
-func (l nodeList) ready(name string) (bool, string) {
+// ready says whether a node was ready at since or later, and why not.
+func (l nodeList) ready(name string, since time.Time) (bool, string) {
 	for _, item := range l.Items {
 		if item.Metadata.Name != name {
 			continue
 		}
 		for _, k := range item.Status.Conditions {
-			if k.Type == "Ready" {
-				return k.Status == "True", k.Message
+			if k.Type != "Ready" {
+				continue
 			}
+			if k.LastHeartbeatTime.Before(since.Truncate(time.Second)) { // the API keeps whole seconds
+				return false, "its kubelet has not reported yet"
+			}
+			return k.Status == "True", k.Message
 		}
 	}
-	return false, "its kubelet has not registered it"
+	return false, "its kubelet has not registered it yet"
 }
 
 func (c *Cluster) dnsReady(ctx context.Context, client *api.Client) (string, error) {

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"time"
 
 	"raftsman.dev/hack/devcluster/internal/layout"
 	"raftsman.dev/hack/devcluster/internal/process"
@@ -146,29 +147,46 @@ func (c *Cluster) StartNode(ctx context.Context, node int) error {
 	if !slices.Contains(c.State.Stopped, node) {
 		return fmt.Errorf("node %d is not stopped", node)
 	}
-	if err := c.setLink(node, true); err != nil {
-		return err
-	}
-	containerd, err := c.startContainerd(node)
+	began := time.Now()
+	running, err := c.startStopped(ctx, node)
 	if err != nil {
-		return err
-	}
-	running, err := c.startNode(node)
-	if err != nil {
-		return err
-	}
-	running = append([]*process.Process{containerd}, running...)
-	c.State.Stopped = slices.DeleteFunc(c.State.Stopped, func(n int) bool { return n == node })
-	if err := c.saveState(); err != nil {
 		return err
 	}
 	client, err := c.client()
 	if err != nil {
 		return err
 	}
-	return c.step(layout.NodeName(node)+" ready", func() error {
-		return c.wait(ctx, readyWait, layout.NodeName(node), running, func(ctx context.Context) (string, error) {
-			return c.nodesReady(ctx, client)
+	name := layout.NodeName(node)
+	return c.step(name+" ready", func() error {
+		return c.wait(ctx, readyWait, name, running, func(ctx context.Context) (string, error) {
+			var nodes nodeList
+			if err := client.Get(ctx, "/api/v1/nodes", &nodes); err != nil {
+				return c.store.Log("kube-apiserver"), err
+			}
+			if ok, why := nodes.ready(name, began); !ok {
+				return c.store.Log(nodeProcesses(node)[1]), errors.New(why)
+			}
+			return "", nil
 		})
 	})
+}
+
+// startStopped raises the link of a stopped node and starts its processes.
+func (c *Cluster) startStopped(ctx context.Context, node int) ([]*process.Process, error) {
+	if err := c.setLink(node, true); err != nil {
+		return nil, err
+	}
+	containerd, err := c.startContainerd(node)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.awaitContainerd(ctx, node, []*process.Process{containerd}); err != nil {
+		return nil, err
+	}
+	running, err := c.startNode(node)
+	if err != nil {
+		return nil, err
+	}
+	c.State.Stopped = slices.DeleteFunc(c.State.Stopped, func(n int) bool { return n == node })
+	return append([]*process.Process{containerd}, running...), c.saveState()
 }

@@ -35,7 +35,7 @@ func (c *Cluster) Status(ctx context.Context) error {
 		word := "ready"
 		if slices.Contains(c.State.Stopped, n) {
 			word = "stopped"
-		} else if ok, why := nodes.ready(name); !ok {
+		} else if ok, why := nodes.ready(name, time.Time{}); !ok {
 			word = "not ready: " + why
 			bad = append(bad, name)
 		}

@@ -15,11 +15,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/compression"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
@@ -49,13 +49,8 @@ func (s Spec) Build() (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Not compressed: the archive goes to the next process of this machine, and is unpacked at once.
-	made, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
-		return io.NopCloser(bytes.NewReader(layer)), nil
-	}, tarball.WithCompression(compression.None), tarball.WithMediaType(types.DockerUncompressedLayer))
-	if err != nil {
-		return nil, err
-	}
+	// Not compressed: the archive goes to the next process of this machine, which unpacks it at once.
+	made := static.NewLayer(layer, types.DockerUncompressedLayer)
 	img, err := mutate.AppendLayers(empty.Image, made)
 	if err != nil {
 		return nil, err
