@@ -147,7 +147,7 @@ func (w *world) fault(n *node) {
 			w.bag = append(w.bag[:i], w.bag[i+1:]...)
 		}
 	case dice < 65:
-		w.crash(n.id)
+		w.powerFails(n)
 	case dice < 72:
 		w.isolate(n.id, true)
 	case dice < 76: // one direction of one link
@@ -162,6 +162,25 @@ func (w *world) fault(n *node) {
 		n.hung = false
 		w.isolate(n.id, false)
 	}
+}
+
+// powerFails stops a member. Of what its disk had not answered a part may be written all the same, cut anywhere;
+// and its store may have kept less than it applied.
+func (w *world) powerFails(n *node) {
+	if !n.up {
+		return
+	}
+	for range w.rng.IntN(len(n.queue) + 1) {
+		n.write(n.queue[0].batch)
+		n.queue = n.queue[1:]
+	}
+	if len(n.queue) > 0 {
+		torn := n.queue[0].batch
+		torn.Entries = torn.Entries[:w.rng.IntN(len(torn.Entries)+1)]
+		n.write(torn)
+	}
+	n.applied -= Index(w.rng.IntN(int(n.applied-n.disk.Base.Position.Index) + 1))
+	w.crash(n.id)
 }
 
 // mend heals all links, wakes all disks and starts everybody.
