@@ -306,6 +306,9 @@ func (w *world) check(n *node, out Output) {
 			}
 		}
 	}
+	if rule := n.core.broken(); rule != "" {
+		w.t.Fatalf("member %v: this does not hold: %s\n%+v", n.id, rule, n.core.Status())
+	}
 	if s := n.core.Brief(); s.Role == RoleLeader {
 		if was, ok := w.leaders[s.Term]; ok && was != n.id {
 			w.t.Fatalf("members %v and %v both lead term %d", was, n.id, s.Term)
