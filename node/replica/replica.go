@@ -140,6 +140,11 @@ func reconcile(log *wal.Log, found raft.Restored, applied kv.Applied) (raft.Rest
 		if err != nil {
 			return found, fmt.Errorf("membership at the store's applied position %v: %w", at, err)
 		}
+		if found.Hard.Term < at.Term {
+			// The store switched to a snapshot of a later term, and the process died before that term was
+			// durable in the log. This member has not voted in it: a vote is durable before it leaves.
+			found.Hard = raft.HardState{Term: at.Term}
+		}
 		base := raft.Base{Position: at, Config: raft.Index(applied.Config), Membership: membership}
 		if err := log.Append([]raft.Batch{{Seq: 1, Base: &base, Hard: &found.Hard}}); err != nil {
 			return found, fmt.Errorf("restart the log at the store's position %v: %w", at, err)

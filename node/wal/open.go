@@ -48,6 +48,8 @@ func closeAll(l *Log) error {
 	return l.Close()
 }
 
+// create makes a new log durable with its first, empty write: from then on a missing log is damage, also where
+// nothing was ever appended.
 func (l *Log) create() (*Log, raft.Restored, error) {
 	if !l.opts.Create {
 		return nil, raft.Restored{}, fmt.Errorf("log %s: %w", l.dir, ErrMissing)
@@ -57,6 +59,13 @@ func (l *Log) create() (*Log, raft.Restored, error) {
 	}
 	if err := l.fs.SyncDir(filepath.Dir(l.dir)); err != nil {
 		return nil, raft.Restored{}, err
+	}
+	w, err := l.begin(0)
+	if err == nil {
+		err = l.finish(w, true)
+	}
+	if err != nil {
+		return nil, raft.Restored{}, errors.Join(fmt.Errorf("create log %s: %w", l.dir, err), closeAll(l))
 	}
 	return l, raft.Restored{}, nil
 }
