@@ -16,6 +16,7 @@ type facts struct {
 	commit, applied      atomic.Uint64
 	config, last         atomic.Uint64
 	forwarded, snapshots atomic.Uint64
+	turns                atomic.Uint64
 	membership           atomic.Pointer[raft.Membership]
 	removed, draining    atomic.Bool
 }
@@ -30,6 +31,7 @@ func (f *facts) observe(r *replica.Replica) {
 	f.last.Store(uint64(b.Last))
 	f.config.Store(uint64(b.Config))
 	f.applied.Store(uint64(r.Applied()))
+	f.turns.Add(1)
 }
 
 func (f *facts) leads() bool { return raft.Role(f.role.Load()) == raft.RoleLeader }

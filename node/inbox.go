@@ -86,8 +86,9 @@ func empty[T any](s []T) []T {
 	return s[:0]
 }
 
-// deliver hands everything to the replica: what its own disk and store say first.
-func (a *arrivals) deliver(r *replica.Replica) {
+// deliver hands everything to the replica, but for what the gate keeps back: what its own disk and store say
+// first.
+func (a *arrivals) deliver(r *replica.Replica, g *gate, ticked bool) {
 	for _, w := range a.written {
 		r.Wrote(w)
 	}
@@ -97,10 +98,50 @@ func (a *arrivals) deliver(r *replica.Replica) {
 	for _, b := range a.bodies {
 		r.Step(b)
 	}
-	r.Receive(a.messages)
-	r.Propose(a.proposals)
+	g.pass(r, a, ticked)
 	r.Barrier(a.barriers)
 	for _, call := range a.calls {
 		call(r)
 	}
+}
+
+// gate paces a leader by its own disk. While a batch is on its way there, the next could not begin anyway: new
+// proposals wait for it and then share one append to each peer, one sync and one turn of every member. Nothing
+// waits for a timer: with no batch on its way, a proposal goes on at once. A disk that hangs does not hold them
+// longer than a tick, and they are let through when they have become many.
+type gate struct {
+	proposals []*replica.Proposal
+	forwards  []raft.Message
+	count     int // proposals, those in forwards included
+}
+
+// gateMost is how many proposals the gate keeps back.
+const gateMost = 512
+
+// pass hands messages and proposals to the replica, or keeps the proposals among them back.
+func (g *gate) pass(r *replica.Replica, a *arrivals, ticked bool) {
+	r.Receive(g.sift(a.messages))
+	g.proposals = append(g.proposals, a.proposals...)
+	g.count += len(a.proposals)
+	if g.count == 0 || !ticked && g.count < gateMost && r.Busy() {
+		return
+	}
+	r.Receive(g.forwards)
+	r.Propose(g.proposals)
+	g.forwards, g.proposals, g.count = empty(g.forwards), empty(g.proposals), 0
+}
+
+// sift takes the proposals of other members out of their messages, in place.
+func (g *gate) sift(msgs []raft.Message) []raft.Message {
+	rest := msgs[:0]
+	for i := range msgs {
+		if f, ok := msgs[i].Body.(raft.Forward); ok {
+			g.forwards = append(g.forwards, msgs[i])
+			g.count += len(f.Proposals)
+		} else {
+			rest = append(rest, msgs[i])
+		}
+	}
+	clear(msgs[len(rest):])
+	return rest
 }

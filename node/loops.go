@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"raftsman.dev/node/raft"
@@ -19,7 +20,9 @@ func (m *Member) own() {
 	ticker := time.NewTicker(m.cfg.HeartbeatInterval)
 	defer ticker.Stop()
 	var in arrivals
+	var gate gate
 	for {
+		ticked := false
 		select {
 		case <-m.ending:
 			m.replica.Stop()
@@ -28,10 +31,12 @@ func (m *Member) own() {
 			m.replica.Tick()
 			m.facts.tick.Store(m.replica.Now())
 			m.facts.beat.Store(time.Now().UnixNano())
+			ticked = true
 		case <-m.inbox.wake:
+			runtime.Gosched() // whoever has more for this turn and can run does so first
 		}
 		in = m.inbox.take(in)
-		in.deliver(m.replica)
+		in.deliver(m.replica, &gate, ticked)
 		m.replica.Pump()
 		m.facts.observe(m.replica)
 	}
@@ -189,7 +194,15 @@ func (m *Member) body(b raft.Body) {
 	m.inbox.put(func(a *arrivals) { a.bodies = append(a.bodies, b) })
 }
 
-// CutLog implements replica.Env: the store is flushed first and then asked what it holds durably.
+// The store flushes by itself whenever a memory table is full, and the fuller it is, the less work a flush and
+// the compactions after it are. It is made to flush before that only when too much log waits behind it: this
+// many times KeepEntries, or more than that many segments.
+const (
+	flushEntries  = 4
+	flushSegments = 3
+)
+
+// CutLog implements replica.Env: the store is asked what it holds durably, and flushed first if need be.
 func (m *Member) CutLog(base raft.Base) {
 	m.wg.Go(func() {
 		err := m.cut(base)
@@ -208,7 +221,10 @@ func (m *Member) CutLog(base raft.Base) {
 
 func (m *Member) cut(base raft.Base) error {
 	durable, err := m.store.Durable()
-	if err == nil && durable < uint64(base.Position.Index) {
+	if behind := int64(base.Position.Index) - int64(durable); err == nil && behind > 0 {
+		if behind < flushEntries*int64(m.cfg.KeepEntries) && m.log.Stats().Segments <= flushSegments {
+			return fmt.Errorf("the store lacks %d durable entries: %w", behind, replica.ErrNotDurable)
+		}
 		if err = m.store.Flush(); err == nil {
 			durable, err = m.store.Durable()
 		}

@@ -13,6 +13,9 @@ var ErrNotEmpty = errors.New("not an empty member")
 // ErrSnapshotStale: the received snapshot was not wanted any more.
 var ErrSnapshotStale = errors.New("snapshot is stale")
 
+// ErrNotDurable: the store has not made durable yet what is to be cut off the log.
+var ErrNotDurable = errors.New("store not durable that far")
+
 // Pump starts what the core wants done, in this order, until it is idle. Nothing here waits.
 func (r *Replica) Pump() {
 	for {
@@ -83,6 +86,9 @@ func (r *Replica) write(b raft.Batch, late []raft.Message) {
 }
 
 func (r *Replica) queue(b raft.Batch, late []raft.Message) {
+	if !b.Empty() {
+		r.given = b.Seq
+	}
 	r.writer.queue(b, late)
 	r.env.WriterReady()
 }
@@ -220,10 +226,14 @@ func (r *Replica) SnapshotSent(to raft.MemberID, at raft.Position, ok bool) {
 	r.step(raft.SnapshotSent{To: to, At: at, OK: ok})
 }
 
-// LogCut answers Env.CutLog: the log now begins behind base, or err says why it could not be cut.
+// LogCut answers Env.CutLog: the log now begins behind base, or err says why it could not be cut. ErrNotDurable
+// is no failure: the cut is asked for again once some more has been applied.
 func (r *Replica) LogCut(base raft.Base, err error) error {
 	r.cutting = false
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrNotDurable):
+		return nil
+	case err != nil:
 		return fmt.Errorf("cut the log behind %v: %w", base.Position, err)
 	}
 	r.step(raft.Compacted{Base: base})

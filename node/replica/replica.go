@@ -78,6 +78,8 @@ type Replica struct {
 	switching bool
 	cutting   bool
 	sending   int        // snapshots on their way to peers
+	given     uint64     // newest batch that the Writer was given
+	written   uint64     // newest batch that it has answered
 	looked    raft.Index // applied index at which a cut was last considered
 }
 
@@ -250,8 +252,15 @@ func (r *Replica) Snapshot(from raft.MemberID, term raft.Term, base raft.Base, i
 // Wrote answers a turn of the Writer.
 func (r *Replica) Wrote(w Written) {
 	if w.Seq != 0 {
+		r.written = w.Seq
 		r.step(raft.Persisted{Seq: w.Seq})
 	}
+}
+
+// Busy reports whether this member leads and the Writer is at work on a batch: what is proposed now cannot be
+// durable here before that batch is.
+func (r *Replica) Busy() bool {
+	return r.written < r.given && r.core.Brief().Role == raft.RoleLeader
 }
 
 // AppliedTo answers a turn of the Applier.

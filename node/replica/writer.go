@@ -35,7 +35,24 @@ func (w *Writer) queue(b raft.Batch, late []raft.Message) {
 	if !b.Empty() {
 		w.mu.batches = append(w.mu.batches, b)
 	}
-	w.mu.late = append(w.mu.late, late...)
+	for i := range late {
+		if n := len(w.mu.late); n > 0 && supersedes(&late[i], &w.mu.late[n-1]) {
+			w.mu.late[n-1] = late[i]
+			continue
+		}
+		w.mu.late = append(w.mu.late, late[i])
+	}
+}
+
+// supersedes reports whether an ack says all that the one before it says: both leave after the same sync, and
+// an ack counts for everything up to its match.
+func supersedes(m, before *raft.Message) bool {
+	if m.To != before.To || m.Term != before.Term || m.ToBoot != before.ToBoot {
+		return false
+	}
+	a, ok := m.Body.(raft.AppendReply)
+	b, was := before.Body.(raft.AppendReply)
+	return ok && was && !a.Rejected && !b.Rejected && a.Match >= b.Match
 }
 
 // Run takes one turn. The zero Written means that there was nothing to do. After an error the log is

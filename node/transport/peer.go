@@ -178,6 +178,9 @@ func (p *peer) flush(c net.Conn, enc *encoder, msgs []raft.Message) error {
 	if err := c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 		return err
 	}
+	p.t.messages.Add(uint64(len(msgs)))
+	p.t.writes.Add(1)
+	p.t.bytes.Add(uint64(enc.buf.Len()))
 	_, err := c.Write(enc.buf.Bytes())
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"raftsman.dev/node/raft"
@@ -68,13 +69,23 @@ type PeerStatus struct {
 	Address   string // where it answered last
 }
 
+// Stats count what was sent to peers, snapshots aside.
+type Stats struct{ Messages, Writes, Bytes uint64 }
+
+// Stats reports the counters.
+func (t *Transport) Stats() Stats {
+	return Stats{Messages: t.messages.Load(), Writes: t.writes.Load(), Bytes: t.bytes.Load()}
+}
+
 // Transport carries messages between this member and its peers.
 type Transport struct {
 	cfg  Config
 	ctx  context.Context
 	stop context.CancelFunc
 	wg   sync.WaitGroup
-	mu   struct {
+
+	messages, writes, bytes atomic.Uint64
+	mu                      struct {
 		sync.Mutex
 		peers   map[raft.MemberID]*peer
 		learned map[raft.MemberID]string // who answered where
