@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
@@ -10,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	api "raftsman.dev/api/v1alpha1"
 	"raftsman.dev/controllers/observe"
@@ -67,8 +69,37 @@ func (r *Reconciler) tell(ctx context.Context, c *api.RaftCluster, step plan.Ste
 	}
 	log.Info("done")
 	if step.Event != "" {
-		r.Events.Eventf(c, nil, corev1.EventTypeNormal, step.Event, string(step.Kind), "%s", step.Why)
+		r.Events.Eventf(c, about(c, step), corev1.EventTypeNormal, step.Event, string(step.Kind), "%s", step.Why)
 	}
+}
+
+// about is the Pod that a step is about. Events about different Pods are kept apart; the same news of one object is
+// only counted, and what it said the second time is lost.
+func about(c *api.RaftCluster, step plan.Step) runtime.Object {
+	name := step.Pod.Name
+	switch {
+	case step.ToName != "":
+		name = step.ToName
+	case step.Change != nil && len(step.Change.Add) > 0:
+		name = step.Change.Add[0].Name
+	case step.Change != nil:
+		name = named(step)
+	}
+	if name == "" {
+		return nil
+	}
+	return &corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: c.Namespace, Name: name}
+}
+
+// named is the name of the first member that a change promotes or removes.
+func named(step plan.Step) string {
+	m := step.Pod.Report.Membership
+	for _, id := range append(slices.Clone(step.Change.Promote), step.Change.Remove...) {
+		if e, ok := m.Find(id); ok {
+			return e.Name
+		}
+	}
+	return ""
 }
 
 // turns records the turning points between two statuses.

@@ -55,15 +55,22 @@ type Actor struct {
 // Perform does the one thing that a step asks for. c is the RaftCluster as it was observed, with the status
 // that belongs to the step; a latch writes that status, and c follows what was written.
 func (a Actor) Perform(ctx context.Context, c *api.RaftCluster, step plan.Step) error {
-	if step.Kind.Destructive() {
-		if err := a.current(ctx, c); err != nil {
-			return err
-		}
+	if !step.Kind.Acts() {
+		return nil
+	}
+	if err := a.current(ctx, c); err != nil {
+		return err
 	}
 	switch step.Kind {
 	case plan.Apply:
+		if err := a.unscaled(ctx, c, step.From); err != nil {
+			return err
+		}
 		return a.apply(ctx, c, resource.Sizes{Replicas: step.Replicas, Guard: step.Guard})
 	case plan.Scale:
+		if err := a.unscaled(ctx, c, step.From); err != nil {
+			return err
+		}
 		return a.resize(ctx, c, "StatefulSet", resource.Sizes{Replicas: step.Replicas})
 	case plan.Protect:
 		return a.resize(ctx, c, "PodDisruptionBudget", resource.Sizes{Guard: step.Guard})
@@ -81,14 +88,15 @@ func (a Actor) Perform(ctx context.Context, c *api.RaftCluster, step plan.Step) 
 	return nil
 }
 
-// current refuses to go on when the RaftCluster has changed since it was observed.
+// current refuses to go on when the RaftCluster has changed since it was observed: a stale spec must remove no
+// member, and an operator that has slept must begin nothing.
 func (a Actor) current(ctx context.Context, c *api.RaftCluster) error {
 	live := &api.RaftCluster{}
 	if err := a.Live.Get(ctx, client.ObjectKeyFromObject(c), live); err != nil {
 		if apierrors.IsNotFound(err) {
 			return fmt.Errorf("%w: the RaftCluster is gone", ErrMoved)
 		}
-		return fmt.Errorf("read the RaftCluster before a destructive step: %w", err)
+		return fmt.Errorf("read the RaftCluster before a step: %w", err)
 	}
 	if live.UID != c.UID || live.ResourceVersion != c.ResourceVersion || live.DeletionTimestamp != nil {
 		return fmt.Errorf("%w: the RaftCluster is at version %s, not %s", ErrMoved, live.ResourceVersion, c.ResourceVersion)
@@ -187,6 +195,9 @@ func (a Actor) annotate(ctx context.Context, c *api.RaftCluster, step plan.Step)
 	patch := fmt.Sprintf(`{"metadata":{"uid":%q,"annotations":{%q:%q,%q:%q}}}`,
 		step.Claim.UID, api.AnnotationMember, step.Pod.Report.Member, api.AnnotationClaim, step.Claim.UID)
 	err := a.Objects.Patch(ctx, claim, client.RawPatch(types.MergePatchType, []byte(patch)), client.FieldOwner(Owner))
+	if apierrors.IsInvalid(err) {
+		return fmt.Errorf("%w: claim %s is another one: %w", ErrMoved, step.Claim.Name, err) // a UID cannot be changed
+	}
 	return moved("annotate claim "+step.Claim.Name, err)
 }
 
@@ -196,8 +207,8 @@ func (a Actor) remove(ctx context.Context, c *api.RaftCluster, step plan.Step) e
 	if err := a.Live.Get(ctx, types.NamespacedName{Namespace: c.Namespace, Name: step.Pod.Name}, pod); err != nil {
 		return moved("read Pod "+step.Pod.Name, err)
 	}
-	if string(pod.UID) != step.Pod.UID || pod.DeletionTimestamp != nil {
-		return fmt.Errorf("%w: Pod %s is another one or on its way out", ErrMoved, step.Pod.Name)
+	if err := judged(pod, step.Pod); err != nil {
+		return err
 	}
 	only := &metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(step.Pod.UID)}
 	if step.Kind == plan.Remove {
@@ -210,6 +221,15 @@ func (a Actor) remove(ctx context.Context, c *api.RaftCluster, step plan.Step) e
 		return fmt.Errorf("%w: evict Pod %s: %w", ErrLater, step.Pod.Name, err)
 	}
 	return moved("evict Pod "+step.Pod.Name, err)
+}
+
+// judged refuses a Pod that is not the one whose member was asked. Its address must be the same too: one that has gone
+// to a Pod of the same name elsewhere would have answered for this one.
+func judged(pod *corev1.Pod, as plan.Pod) error {
+	if string(pod.UID) != as.UID || pod.Status.PodIP != as.IP || pod.DeletionTimestamp != nil {
+		return fmt.Errorf("%w: Pod %s is another one, elsewhere or on its way out", ErrMoved, as.Name)
+	}
+	return nil
 }
 
 // drop deletes the very claim that was judged. Unless the step names the Pod whose damaged data it is, the
@@ -225,10 +245,8 @@ func (a Actor) drop(ctx context.Context, c *api.RaftCluster, step plan.Step) err
 	if claim.Annotations[api.AnnotationClaim] == step.Claim.UID && claim.Annotations[api.AnnotationMember] != step.Claim.Member {
 		return fmt.Errorf("%w: claim %s holds the data of another member now", ErrMoved, step.Claim.Name)
 	}
-	if step.Pod.Name == "" {
-		if err := a.unused(ctx, c, step.Claim); err != nil {
-			return err
-		}
+	if err := a.idle(ctx, c, step); err != nil {
+		return err
 	}
 	uid := claim.UID
 	return moved("delete claim "+step.Claim.Name, a.Objects.Delete(ctx, claim, client.Preconditions{UID: &uid}))

@@ -46,6 +46,22 @@ func (a Actor) resize(ctx context.Context, c *api.RaftCluster, kind string, size
 	return fmt.Errorf("a RaftCluster has no %s", kind)
 }
 
+// unscaled refuses to set a size when the StatefulSet has another one than it was planned on: what a stale cache
+// takes for growing may be shrinking.
+func (a Actor) unscaled(ctx context.Context, c *api.RaftCluster, from *int32) error {
+	set := &appsv1.StatefulSet{}
+	err := a.Live.Get(ctx, client.ObjectKeyFromObject(c), set)
+	switch {
+	case apierrors.IsNotFound(err) && from == nil:
+		return nil
+	case err != nil:
+		return moved("read the StatefulSet", err)
+	case from == nil || set.Spec.Replicas == nil || *set.Spec.Replicas != *from:
+		return fmt.Errorf("%w: the StatefulSet has another size than was observed", ErrMoved)
+	}
+	return nil
+}
+
 // applyOne takes over fields that others have set, but never an object that is somebody else's.
 func (a Actor) applyOne(ctx context.Context, c *api.RaftCluster, o client.Object) error {
 	what := o.GetObjectKind().GroupVersionKind().Kind + " " + o.GetName()
@@ -87,6 +103,19 @@ func (a Actor) free(ctx context.Context, c *api.RaftCluster, o client.Object, wh
 		return nil
 	}
 	return fmt.Errorf("%w: %s exists and is not of this RaftCluster: delete it, or give the RaftCluster another name", ErrInvalid, what)
+}
+
+// idle refuses to drop a claim that holds somebody's data: the damaged data of the Pod that the step names may go,
+// any other claim only while nobody uses it.
+func (a Actor) idle(ctx context.Context, c *api.RaftCluster, step plan.Step) error {
+	if step.Pod.Name == "" {
+		return a.unused(ctx, c, step.Claim)
+	}
+	pod := &corev1.Pod{}
+	if err := a.Live.Get(ctx, types.NamespacedName{Namespace: c.Namespace, Name: step.Pod.Name}, pod); err != nil {
+		return moved("read Pod "+step.Pod.Name, err)
+	}
+	return judged(pod, step.Pod)
 }
 
 // unused refuses to drop a claim while a Pod uses it or is about to.

@@ -54,7 +54,7 @@ func (c *cluster) announcedBeforeFinished(t *testing.T) {
 			t.Errorf("Ready while something is in flight: %s", brief(r))
 		}
 		for _, cond := range r.Status.Conditions {
-			if cond.ObservedGeneration != r.Status.ObservedGeneration && cond.Type != api.ConditionInitialized {
+			if cond.ObservedGeneration != r.Status.ObservedGeneration {
 				t.Errorf("%s speaks of generation %d, status of %d", cond.Type, cond.ObservedGeneration, r.Status.ObservedGeneration)
 			}
 			if cond.Status != metav1.ConditionTrue && (cond.Type == api.ConditionReconciling || cond.Type == api.ConditionStalled) {

@@ -1,11 +1,14 @@
 package life
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	api "raftsman.dev/api/v1alpha1"
 )
@@ -40,6 +43,30 @@ func TestRoll(t *testing.T) {
 	})
 	c.whole(t, 3)
 	c.announcedBeforeFinished(t)
+	c.tells(t, api.EventPodRolled, named(3)...)
+}
+
+// tells waits until there is an event of this reason about each of the Pods.
+func (c *cluster) tells(t *testing.T, reason string, pods ...string) {
+	t.Helper()
+	err := wait(t.Context(), patience, "events "+reason, func() error {
+		list, about := &corev1.EventList{}, []string{}
+		if err := c.suite.api.List(t.Context(), list, client.InNamespace(c.namespace)); err != nil {
+			return err
+		}
+		for _, e := range list.Items {
+			if e.Reason == reason && e.InvolvedObject.Name == c.name && e.Related != nil && !slices.Contains(about, e.Related.Name) {
+				about = append(about, e.Related.Name)
+			}
+		}
+		if slices.Sort(about); !slices.Equal(about, pods) {
+			return fmt.Errorf("they are about %v, want %v", about, pods)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 // TestBadTemplateIsReverted rolls to an image that cannot be pulled: one Pod is lost to it, the others stay, and

@@ -26,6 +26,12 @@ func (o Observer) outdated(ctx context.Context, s *Sight, sizes resource.Sizes) 
 	for _, want := range objects {
 		kind := want.GetObjectKind().GroupVersionKind().Kind
 		have := reflect.New(reflect.TypeOf(want).Elem()).Interface().(client.Object)
+		// What was absent when the sizes were read is absent: it must not be judged by sizes that it does not have.
+		absent := kind == "StatefulSet" && s.Seen.Set == nil || kind == "PodDisruptionBudget" && s.Seen.Guard == nil
+		if absent {
+			s.Seen.Outdated = append(s.Seen.Outdated, fmt.Sprintf("%s %s (absent)", kind, want.GetName()))
+			continue
+		}
 		err := o.Objects.Get(ctx, client.ObjectKeyFromObject(want), have)
 		if err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("read %s %s: %w", kind, client.ObjectKeyFromObject(want), err)

@@ -33,6 +33,9 @@ func Next(want Spec, seen Observation, now time.Time) Step {
 			break
 		}
 	}
+	if seen.Set != nil {
+		step.From = &seen.Set.Replicas
+	}
 	if step.Kind == Wait && step.Operation == "" && seen.Latched.Operation != nil {
 		step.Operation = seen.Latched.Operation.Type
 	}

@@ -41,10 +41,8 @@ const (
 	Drop Kind = "Drop"
 )
 
-// Destructive says that a step must be checked against the API server itself before it is performed.
-func (k Kind) Destructive() bool {
-	return k == Latch || k == Form || k == Remove || k == Evict || k == Drop
-}
+// Acts says that a step of this kind changes something outside the operator.
+func (k Kind) Acts() bool { return k != Rest && k != Wait }
 
 // Step is the one thing to do next, and why.
 type Step struct {
@@ -61,7 +59,9 @@ type Step struct {
 
 	Replicas int32
 	Guard    int32
-	Latch    *LatchChange
+	// From is the size of the StatefulSet that a new size was planned on; nil when there was none.
+	From  *int32
+	Latch *LatchChange
 	// Pod that is asked, evicted or removed.
 	Pod Pod
 	// Claim that is annotated or dropped.
