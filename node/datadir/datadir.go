@@ -23,6 +23,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"raftsman.dev/node/raft"
 	"raftsman.dev/node/vfs"
@@ -62,18 +63,13 @@ type Dir struct {
 }
 
 // Open locks the directory and reads its identity, with the boot that CountBoot makes durable, or draws a new
-// one by draw. Every
-// refusal leaves the disk as it was. An identity that its cluster has removed is set aside first, with all its
-// data, and a new one is drawn.
+// one by draw. Every refusal leaves the disk as it was. An identity that its cluster has removed is set aside
+// first, with all its data, and a new one is drawn.
 func Open(fsys vfs.FS, path, name string, draw func() uint64) (*Dir, error) {
 	if name == "" || len(name) > maxName {
 		return nil, fmt.Errorf("member name %q: it must have 1 to %d bytes", name, maxName)
 	}
-	names, err := fsys.List(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("data directory %s: %w", path, err)
-	}
-	if err := refuse(path, names); err != nil {
+	if _, err := look(fsys, path); err != nil {
 		return nil, err
 	}
 	if err := fsys.MkdirAll(path); err != nil {
@@ -84,17 +80,30 @@ func Open(fsys vfs.FS, path, name string, draw func() uint64) (*Dir, error) {
 		return nil, fmt.Errorf("data directory %s is in use by another process; stop that one first: %w", path, err)
 	}
 	d := &Dir{fs: fsys, path: path, lock: lock}
-	if err := d.begin(name, slices.Contains(names, identityFile), draw); err != nil {
+	exists, err := look(fsys, path) // again: another process may have been here before the lock
+	if err == nil {
+		err = d.begin(name, exists, draw)
+	}
+	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	return d, nil
 }
 
+// look says whether the directory has an identity, and refuses one that holds something, but none.
+func look(fsys vfs.FS, path string) (exists bool, err error) {
+	names, err := fsys.List(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("data directory %s: %w", path, err)
+	}
+	if slices.Contains(names, identityFile) {
+		return true, nil
+	}
+	return false, refuse(path, names)
+}
+
 // refuse rejects a directory that holds something, but no identity.
 func refuse(path string, names []string) error {
-	if slices.Contains(names, identityFile) {
-		return nil
-	}
 	for _, n := range names {
 		switch {
 		case n == lockFile || n == identityFile+".tmp" || n == "lost+found" || strings.HasPrefix(n, "aside-"):
@@ -111,12 +120,13 @@ func (d *Dir) begin(name string, exists bool, draw func() uint64) error {
 	if !exists {
 		return d.birth(name, draw)
 	}
-	b, err := vfs.ReadFile(d.fs, filepath.Join(d.path, identityFile), 1<<10)
+	file := filepath.Join(d.path, identityFile)
+	b, err := vfs.ReadFile(d.fs, file, 1<<10)
 	if err != nil {
-		return fmt.Errorf("data directory %s: %w", d.path, errors.Join(err, ErrCorrupt))
+		return fmt.Errorf("identity %s: %w", file, readError(err))
 	}
 	if d.id, err = decode(b); err != nil {
-		return fmt.Errorf("identity of data directory %s: %w; do not start this member again: remove it from the cluster and let a new one replace it", d.path, err)
+		return fmt.Errorf("identity %s: %w; do not start this member again: remove it from the cluster and let a new one replace it", file, err)
 	}
 	if d.id.Name != name {
 		return fmt.Errorf("data directory %s belongs to member %q, not %q: name the directory of this member, or start it as %q: %w", d.path, d.id.Name, name, d.id.Name, ErrForeign)
@@ -126,6 +136,16 @@ func (d *Dir) begin(name string, exists bool, draw func() uint64) error {
 	}
 	d.id.Boot++
 	return nil
+}
+
+// readError marks a failure to read the identity as damage, unless the operating system says otherwise: no
+// permission, no file descriptors left, ...
+func readError(err error) error {
+	var errno syscall.Errno
+	if errors.As(err, &errno) && errno != syscall.EIO {
+		return err
+	}
+	return errors.Join(err, ErrCorrupt)
 }
 
 // CountBoot makes the boot of this start durable. The caller has found everything else in the directory sound,
@@ -148,8 +168,8 @@ func (d *Dir) birth(name string, draw func() uint64) error {
 // in between is taken up again at the next start.
 func (d *Dir) setAside(name string, draw func() uint64) error {
 	aside := filepath.Join(d.path, "aside-"+d.id.Member.String())
-	if err := d.fs.MkdirAll(aside); err != nil {
-		return err
+	if err := errors.Join(d.fs.MkdirAll(aside), d.fs.SyncDir(d.path)); err != nil {
+		return fmt.Errorf("set aside the data of removed member %v: %w", d.id.Member, err)
 	}
 	for _, part := range []string{"log", "store"} {
 		err := d.fs.Rename(filepath.Join(d.path, part), filepath.Join(aside, part))
@@ -158,7 +178,7 @@ func (d *Dir) setAside(name string, draw func() uint64) error {
 		}
 	}
 	if err := errors.Join(d.fs.SyncDir(aside), d.fs.SyncDir(d.path)); err != nil {
-		return err
+		return fmt.Errorf("set aside the data of removed member %v: %w", d.id.Member, err)
 	}
 	return d.birth(name, draw)
 }
@@ -222,9 +242,12 @@ func decode(b []byte) (Identity, error) {
 	}
 	if len(b) < fixedSize+4 || string(b[:8]) != magic || len(b) != fixedSize+4+int(binary.LittleEndian.Uint16(b[33:])) ||
 		binary.LittleEndian.Uint32(b[len(b)-4:]) != crc32.Checksum(b[:len(b)-4], crc32.MakeTable(crc32.Castagnoli)) {
-		return Identity{}, fmt.Errorf("it does not verify: %w", ErrCorrupt)
+		return Identity{}, fmt.Errorf("its %d bytes do not verify: %w", len(b), ErrCorrupt)
 	}
 	u := func(at int) uint64 { return binary.LittleEndian.Uint64(b[at:]) }
+	if u(8) == 0 || b[32] > 1 {
+		return Identity{}, fmt.Errorf("it verifies, but no member can have written it: %w", ErrCorrupt)
+	}
 	return Identity{
 		Member: raft.MemberID(u(8)), Cluster: raft.ClusterID(u(16)), Boot: raft.Boot(u(24)),
 		Removed: b[32] == 1, Name: string(b[fixedSize : len(b)-4]),

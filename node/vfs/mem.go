@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 )
 
 // sector is the unit in which a torn write is kept or lost.
@@ -20,17 +21,23 @@ const sector = 512
 type Mem struct {
 	mu struct {
 		sync.Mutex
-		names  map[string]*memInode // what a running process sees
-		synced map[string]*memInode // what survives a loss of power
-		locks  map[string]bool
+		root    *memNode
+		locks   map[*memNode]bool
+		renames uint64          // numbers given to renames
+		kept    map[uint64]bool // renames of which one half has been synced: so is the other
 	}
 }
 
-// memInode is a file's content: durable bytes, and the writes since the last sync.
-type memInode struct {
-	data    []byte // as a running process sees it
+// memNode is a file or a directory: as a running process sees it, and what is certain to survive a loss of power.
+type memNode struct {
+	data    []byte
 	durable []byte
-	pending []memWrite
+	pending []memWrite // since the last sync
+
+	dir     bool
+	names   map[string]*memNode
+	synced  map[string]*memNode
+	changes []memChange // of names, since the last sync
 }
 
 type memWrite struct {
@@ -38,10 +45,22 @@ type memWrite struct {
 	data []byte // nil for a change of size to at
 }
 
+// memChange gives a name to a node, or takes it away. Both halves of a rename carry its number, and are kept or
+// lost together; 0 stands alone.
+type memChange struct {
+	name   string
+	node   *memNode
+	rename uint64
+}
+
+func newMemDir() *memNode {
+	return &memNode{dir: true, names: map[string]*memNode{}, synced: map[string]*memNode{}}
+}
+
 // NewMem makes an empty disk.
 func NewMem() *Mem {
 	m := &Mem{}
-	m.mu.names, m.mu.synced, m.mu.locks = map[string]*memInode{}, map[string]*memInode{}, map[string]bool{}
+	m.mu.root, m.mu.locks, m.mu.kept = newMemDir(), map[*memNode]bool{}, map[uint64]bool{}
 	return m
 }
 
@@ -51,24 +70,46 @@ func (m *Mem) Crash(rng *rand.Rand) *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	after := NewMem()
-	all := maps.Clone(m.mu.synced)
-	maps.Copy(all, m.mu.names)
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		now, before := m.mu.names[name], m.mu.synced[name]
-		found := before
-		if now != before && rng.IntN(2) == 0 {
-			found = now
-		}
-		if found != nil {
-			data := found.crash(rng)
-			node := &memInode{data: data, durable: slices.Clone(data)}
-			after.mu.names[name], after.mu.synced[name] = node, node
-		}
-	}
+	after.mu.root = m.mu.root.crash(rng, maps.Clone(m.mu.kept))
 	return after
 }
 
-func (n *memInode) crash(rng *rand.Rand) []byte {
+// crash is what is found of a node; decided holds which renames happened.
+func (n *memNode) crash(rng *rand.Rand, decided map[uint64]bool) *memNode {
+	if !n.dir {
+		data := n.crashData(rng)
+		return &memNode{data: data, durable: slices.Clone(data)}
+	}
+	found := maps.Clone(n.synced)
+	for _, c := range n.changes {
+		happened, known := decided[c.rename]
+		if !known {
+			happened = rng.IntN(2) == 0
+			if c.rename != 0 {
+				decided[c.rename] = happened
+			}
+		}
+		if happened {
+			c.apply(found)
+		}
+	}
+	after := newMemDir()
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		after.names[name] = found[name].crash(rng, decided)
+	}
+	after.synced = maps.Clone(after.names)
+	return after
+}
+
+func (c *memChange) apply(names map[string]*memNode) {
+	if c.node == nil {
+		delete(names, c.name)
+		return
+	}
+	names[c.name] = c.node
+}
+
+func (n *memNode) crashData(rng *rand.Rand) []byte {
 	data := slices.Clone(n.durable)
 	for _, w := range n.pending {
 		if w.data == nil {
@@ -96,175 +137,217 @@ func resize(b []byte, size int64) []byte {
 	return append(b, make([]byte, size-int64(len(b)))...)
 }
 
-func (m *Mem) Create(name string) (File, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.mu.names[name] != nil {
-		return nil, fmt.Errorf("create %s: %w", name, fs.ErrExist)
+// lookup finds a name's directory, its last element, and its node, nil if there is none. A missing directory on
+// the way is an error.
+func (m *Mem) lookup(op, path string) (dir *memNode, name string, node *memNode, err error) {
+	path = strings.TrimPrefix(filepath.Clean(path), "/")
+	dir = m.mu.root
+	if path == "." || path == "" {
+		return nil, "", dir, nil
 	}
-	n := &memInode{}
-	m.mu.names[name] = n
-	return &memFile{m: m, n: n}, nil
-}
-
-func (m *Mem) Open(name string) (File, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	n := m.mu.names[name]
-	if n == nil {
-		return nil, fmt.Errorf("open %s: %w", name, fs.ErrNotExist)
-	}
-	return &memFile{m: m, n: n}, nil
-}
-
-func (m *Mem) Remove(name string) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.mu.names[name] == nil {
-		return fmt.Errorf("remove %s: %w", name, fs.ErrNotExist)
-	}
-	delete(m.mu.names, name)
-	return nil
-}
-
-func (m *Mem) RemoveAll(name string) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for path := range m.mu.names {
-		if path == name || strings.HasPrefix(path, name+"/") {
-			delete(m.mu.names, path)
+	parts := strings.Split(path, "/")
+	for _, part := range parts[:len(parts)-1] {
+		next := dir.names[part]
+		if next == nil {
+			return nil, "", nil, fmt.Errorf("%s %s: no directory %s: %w", op, path, part, fs.ErrNotExist)
 		}
+		if !next.dir {
+			return nil, "", nil, fmt.Errorf("%s %s: %s: %w", op, path, part, syscall.ENOTDIR)
+		}
+		dir = next
+	}
+	name = parts[len(parts)-1]
+	return dir, name, dir.names[name], nil
+}
+
+// existing is lookup for what must be there.
+func (m *Mem) existing(op, path string) (dir *memNode, name string, node *memNode, err error) {
+	dir, name, node, err = m.lookup(op, path)
+	if err == nil && node == nil {
+		err = fmt.Errorf("%s %s: %w", op, path, fs.ErrNotExist)
+	}
+	return dir, name, node, err
+}
+
+func (n *memNode) change(c memChange) {
+	c.apply(n.names)
+	n.changes = append(n.changes, c)
+}
+
+func (m *Mem) Create(path string) (File, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	dir, name, node, err := m.lookup("create", path)
+	if err != nil {
+		return nil, err
+	}
+	if node != nil {
+		return nil, fmt.Errorf("create %s: %w", path, fs.ErrExist)
+	}
+	node = &memNode{}
+	dir.change(memChange{name: name, node: node})
+	return &memFile{m: m, n: node, name: path}, nil
+}
+
+func (m *Mem) Open(path string) (File, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, _, node, err := m.existing("open", path)
+	if err != nil {
+		return nil, err
+	}
+	if node.dir {
+		return nil, fmt.Errorf("open %s: %w", path, syscall.EISDIR)
+	}
+	return &memFile{m: m, n: node, name: path}, nil
+}
+
+func (m *Mem) Remove(path string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	dir, name, node, err := m.existing("remove", path)
+	if err != nil {
+		return err
+	}
+	if dir == nil || len(node.names) > 0 {
+		return fmt.Errorf("remove %s: %w", path, syscall.ENOTEMPTY)
+	}
+	dir.change(memChange{name: name})
+	return nil
+}
+
+func (m *Mem) RemoveAll(path string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	dir, name, node, err := m.existing("remove", path)
+	if isNotExist(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	node.removeChildren()
+	if dir != nil {
+		dir.change(memChange{name: name})
 	}
 	return nil
+}
+
+// removeChildren removes name by name, so that a loss of power may leave some.
+func (n *memNode) removeChildren() {
+	for _, name := range slices.Sorted(maps.Keys(n.names)) {
+		n.names[name].removeChildren()
+		n.change(memChange{name: name})
+	}
 }
 
 func (m *Mem) Rename(from, to string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	moved := false
-	for _, path := range slices.Sorted(maps.Keys(m.mu.names)) {
-		if path == from || strings.HasPrefix(path, from+"/") {
-			m.mu.names[to+strings.TrimPrefix(path, from)] = m.mu.names[path]
-			delete(m.mu.names, path)
-			moved = true
-		}
+	fromDir, fromName, node, err := m.lookup("rename", from)
+	if err != nil {
+		return err
 	}
-	if !moved {
+	toDir, toName, there, err := m.lookup("rename", to)
+	switch {
+	case err != nil:
+		return err
+	case node == nil:
 		return fmt.Errorf("rename %s: %w", from, fs.ErrNotExist)
+	case fromDir == nil || toDir == nil:
+		return fmt.Errorf("rename %s to %s: %w", from, to, syscall.EINVAL)
+	case there == node:
+		return nil
+	case there != nil && there.dir:
+		return fmt.Errorf("rename %s to %s: %w", from, to, fs.ErrExist)
+	case there != nil && node.dir:
+		return fmt.Errorf("rename %s to %s: %w", from, to, syscall.ENOTDIR)
+	}
+	m.mu.renames++
+	fromDir.change(memChange{name: fromName, rename: m.mu.renames})
+	toDir.change(memChange{name: toName, node: node, rename: m.mu.renames})
+	return nil
+}
+
+func (m *Mem) MkdirAll(path string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	dir := m.mu.root
+	for _, part := range strings.Split(strings.TrimPrefix(filepath.Clean(path), "/"), "/") {
+		if part == "." || part == "" {
+			continue
+		}
+		next := dir.names[part]
+		if next == nil {
+			next = newMemDir()
+			dir.change(memChange{name: part, node: next})
+		}
+		if !next.dir {
+			return fmt.Errorf("make directory %s: %s: %w", path, part, syscall.ENOTDIR)
+		}
+		dir = next
 	}
 	return nil
 }
 
-// MkdirAll has nothing to do: a directory is there when something is in it.
-func (m *Mem) MkdirAll(string) error { return nil }
-
-func (m *Mem) List(dir string) ([]string, error) {
+func (m *Mem) List(path string) ([]string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	found := map[string]bool{}
-	for path := range m.mu.names {
-		if rest, ok := strings.CutPrefix(path, dir+"/"); ok {
-			first, _, _ := strings.Cut(rest, "/")
-			found[first] = true
-		}
+	_, _, node, err := m.existing("list", path)
+	if err != nil {
+		return nil, err
 	}
-	if len(found) == 0 {
-		return nil, fmt.Errorf("list %s: %w", dir, fs.ErrNotExist)
+	if !node.dir {
+		return nil, fmt.Errorf("list %s: %w", path, syscall.ENOTDIR)
 	}
-	return slices.Sorted(maps.Keys(found)), nil
+	return slices.Sorted(maps.Keys(node.names)), nil
 }
 
-func (m *Mem) SyncDir(dir string) error {
+func (m *Mem) SyncDir(path string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for path := range m.mu.synced {
-		if filepath.Dir(path) == dir && m.mu.names[path] == nil {
-			delete(m.mu.synced, path)
+	_, _, node, err := m.existing("sync", path)
+	if err != nil {
+		return err
+	}
+	if !node.dir {
+		return fmt.Errorf("sync directory %s: %w", path, syscall.ENOTDIR)
+	}
+	for _, c := range node.changes {
+		if c.rename != 0 {
+			m.mu.kept[c.rename] = true
 		}
 	}
-	for path, n := range m.mu.names {
-		if filepath.Dir(path) == dir {
-			m.mu.synced[path] = n
-		}
-	}
+	node.synced, node.changes = maps.Clone(node.names), nil
 	return nil
 }
 
-func (m *Mem) Lock(name string) (io.Closer, error) {
+func (m *Mem) Lock(path string) (io.Closer, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.mu.locks[name] {
-		return nil, fmt.Errorf("%s: %w", name, ErrLocked)
+	dir, name, node, err := m.lookup("lock", path)
+	if err != nil {
+		return nil, err
 	}
-	m.mu.locks[name] = true
-	return memLock{m, name}, nil
+	if node == nil {
+		node = &memNode{}
+		dir.change(memChange{name: name, node: node})
+	}
+	if m.mu.locks[node] {
+		return nil, fmt.Errorf("%s: %w", path, ErrLocked)
+	}
+	m.mu.locks[node] = true
+	return memLock{m, node}, nil
 }
 
 type memLock struct {
 	m    *Mem
-	name string
+	node *memNode
 }
 
 func (l memLock) Close() error {
 	l.m.mu.Lock()
 	defer l.m.mu.Unlock()
-	delete(l.m.mu.locks, l.name)
+	delete(l.m.mu.locks, l.node)
 	return nil
 }
-
-type memFile struct {
-	m *Mem
-	n *memInode
-}
-
-func (f *memFile) ReadAt(b []byte, at int64) (int, error) {
-	f.m.mu.Lock()
-	defer f.m.mu.Unlock()
-	if at >= int64(len(f.n.data)) {
-		return 0, io.EOF
-	}
-	n := copy(b, f.n.data[at:])
-	if n < len(b) {
-		return n, io.EOF
-	}
-	return n, nil
-}
-
-func (f *memFile) WriteAt(b []byte, at int64) (int, error) {
-	f.m.mu.Lock()
-	defer f.m.mu.Unlock()
-	f.n.data = resize(f.n.data, max(int64(len(f.n.data)), at+int64(len(b))))
-	copy(f.n.data[at:], b)
-	f.n.pending = append(f.n.pending, memWrite{at, append([]byte{}, b...)})
-	return len(b), nil
-}
-
-func (f *memFile) Truncate(size int64) error {
-	f.m.mu.Lock()
-	defer f.m.mu.Unlock()
-	f.n.data = slices.Clone(resize(f.n.data, size))
-	f.n.pending = append(f.n.pending, memWrite{at: size})
-	return nil
-}
-
-func (f *memFile) Preallocate(size int64) error {
-	if now, _ := f.Size(); now >= size {
-		return nil
-	}
-	return f.Truncate(size)
-}
-
-func (f *memFile) Size() (int64, error) {
-	f.m.mu.Lock()
-	defer f.m.mu.Unlock()
-	return int64(len(f.n.data)), nil
-}
-
-func (f *memFile) Sync() error {
-	f.m.mu.Lock()
-	defer f.m.mu.Unlock()
-	f.n.durable, f.n.pending = slices.Clone(f.n.data), nil
-	return nil
-}
-
-func (f *memFile) Close() error { return nil }

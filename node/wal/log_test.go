@@ -361,6 +361,9 @@ func FuzzOpen(f *testing.F) {
 	f.Add(b)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		disk := vfs.NewMem()
+		if err := disk.MkdirAll("log"); err != nil {
+			t.Fatal(err)
+		}
 		file, err := disk.Create(filepath.Join("log", segmentName(1)))
 		if err != nil {
 			t.Fatal(err)
