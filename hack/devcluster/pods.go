@@ -108,7 +108,7 @@ func newHold() *cobra.Command {
 			return space.Hold(n, os.NewFile(readyFD, "ready"))
 		},
 	}
-	cmd.Flags().StringVar(&n.Base, "base", "", "the directory of all clusters")
+	cmd.Flags().StringArrayVar(&n.Keep, "keep", nil, "a directory that stays visible")
 	cmd.Flags().StringVar(&n.Dir, "dir", "", "the node's directory")
 	cmd.Flags().StringVar(&n.DNS, "dns", "", "the address of the DNS service")
 	cmd.Flags().StringVar(&n.Domain, "domain", "", "the DNS domain")

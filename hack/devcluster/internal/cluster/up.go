@@ -21,9 +21,9 @@ import (
 
 const (
 	poll         = 100 * time.Millisecond
-	holderWait   = 10 * time.Second
-	apiWait      = 90 * time.Second
-	runtimeWait  = 60 * time.Second
+	holderWait   = 30 * time.Second
+	apiWait      = 3 * time.Minute
+	runtimeWait  = 2 * time.Minute
 	readyWait    = 3 * time.Minute
 	unixPathMax  = 107
 	clearTimeout = time.Minute
@@ -166,6 +166,9 @@ func (c *Cluster) wait(ctx context.Context, limit time.Duration, what string, ru
 		select {
 		case <-again.C:
 		case <-ctx.Done():
+			if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return fmt.Errorf("interrupted while waiting for %s: %w", what, ctx.Err())
+			}
 			if log == "" && len(running) > 0 {
 				log = running[len(running)-1].Log
 			}
@@ -267,7 +270,7 @@ func (c *Cluster) startHolder(ctx context.Context, node int) (*process.Process, 
 	}
 	defer r.Close()
 	argv := []string{c.self(), "hold", "--cgroup", c.tree.ProcsFile(c.SystemCgroup(node)),
-		"--base", c.Base, "--dir", c.NodeDir(node), "--dns", c.DNS().String(), "--domain", layout.Domain}
+		"--keep", c.Base, "--keep", c.Shelf.Dir, "--dir", c.NodeDir(node), "--dns", c.DNS().String(), "--domain", layout.Domain}
 	p, err := c.store.StartAs(space.Attributes(), holderName(node), argv, nil, w)
 	if err := errors.Join(err, w.Close()); err != nil {
 		return nil, err

@@ -25,9 +25,9 @@ import (
 
 // Node says what a holder builds.
 type Node struct {
-	Base string // the directory of all clusters; stays visible inside
-	Dir  string // this node's directory below it
-	DNS  string // the address of the cluster's DNS service
+	Keep []string // directories that stay visible wherever they lie: of the clusters, of the programs
+	Dir  string   // this node's own directory
+	DNS  string   // the address of the cluster's DNS service
 	// Domain is the cluster's DNS domain: names without a dot are looked up in its namespace default.
 	Domain string
 }
@@ -94,10 +94,10 @@ func (n Node) mounts() error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	// The clusters' directory lies below /var/lib and must be seen through the node's own one.
-	inside := n.Path("var-lib", strings.TrimPrefix(n.Base, "/var/lib"))
-	if err := bind(n.Base, inside, true); err != nil {
-		return err
+	for from, to := range n.kept() {
+		if err := bind(from, to, true); err != nil {
+			return err
+		}
 	}
 	for _, p := range n.private() {
 		if err := bind(p[0], p[1], true); err != nil {
@@ -116,6 +116,19 @@ func (n Node) mounts() error {
 		return fmt.Errorf("share mounts within the node: %w", err)
 	}
 	return nil
+}
+
+// kept says which directories the node's own ones would hide, and where in those they must be seen.
+func (n Node) kept() map[string]string {
+	kept := map[string]string{}
+	for _, dir := range n.Keep {
+		for _, p := range n.private() {
+			if rest, ok := strings.CutPrefix(dir, p[1]+"/"); ok {
+				kept[dir] = filepath.Join(p[0], rest)
+			}
+		}
+	}
+	return kept
 }
 
 func bind(from, to string, dir bool) error {
