@@ -14,6 +14,9 @@ FUZZTIME ?= 10s
 # The development cluster that quickstart makes: another name keeps two of them apart.
 CLUSTER ?= raftsman
 
+# Without cgo everything is compiled once for checks, tests and programs alike; the race detector needs it.
+export CGO_ENABLED := 0
+
 .PHONY: help
 help: ## list the verbs
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -23,7 +26,7 @@ help: ## list the verbs
 .PHONY: build
 build: ## build the binary into bin/
 	@mkdir -p $(BIN)
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN)/raftsman ./cmd/raftsman
+	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN)/raftsman ./cmd/raftsman
 
 .PHONY: image
 image: build $(BIN)/devcluster ## make the image IMG from the Dockerfile, without a container engine, as dist/image.tar
@@ -76,7 +79,7 @@ programs: $(BIN)/devcluster ## build the programs that tests run beside ours: et
 
 .PHONY: race
 race: ## core packages under the race detector
-	go test -race $(CORE)
+	CGO_ENABLED=1 go test -race $(CORE)
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 10s) each
