@@ -14,8 +14,8 @@ import (
 // apiPort is where the API server listens inside the first node's namespace.
 const apiPort = 6443
 
-// binary is the path of a program in the cache.
-func (c *Cluster) binary(program, file string) (string, error) { return c.Shelf.Path(program, file) }
+// binary is the path of a program in the cache whose one file has its name.
+func (c *Cluster) binary(program string) (string, error) { return c.Shelf.Path(program, program) }
 
 // kube is the path of a program that is part of kube.
 func (c *Cluster) kube(name string) (string, error) { return c.Shelf.Path("kube", name) }
@@ -39,7 +39,7 @@ func (c *Cluster) launch(node int, name string, argv ...string) (*process.Proces
 func (c *Cluster) searchPath() (string, error) {
 	dirs := []string{}
 	for _, program := range []string{"containerd", "containerd-shim-runc-v2"} {
-		path, err := c.binary(program, program)
+		path, err := c.binary(program)
 		if err != nil {
 			return "", err
 		}
@@ -50,7 +50,7 @@ func (c *Cluster) searchPath() (string, error) {
 }
 
 func (c *Cluster) startEtcd() (*process.Process, error) {
-	etcd, err := c.binary("etcd", "etcd")
+	etcd, err := c.binary("etcd")
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ func (c *Cluster) startScheduler() (*process.Process, error) {
 }
 
 func (c *Cluster) startProvisioner() (*process.Process, error) {
-	bin, err := c.binary("provisioner", "provisioner")
+	bin, err := c.binary("provisioner")
 	if err != nil {
 		return nil, err
 	}
@@ -241,7 +241,7 @@ func (c *Cluster) writeNode(node int) error {
 }
 
 func (c *Cluster) startContainerd(node int) (*process.Process, error) {
-	bin, err := c.binary("containerd", "containerd")
+	bin, err := c.binary("containerd")
 	if err != nil {
 		return nil, err
 	}

@@ -28,7 +28,7 @@ type object struct {
 
 // manifests are what every cluster has from the start.
 func (c *Cluster) manifests() []object {
-	return slices.Concat(nodeManifests(), storageManifests(), c.dnsManifests())
+	return slices.Concat(nodeManifests(), storageManifests(), dnsAccess(), c.dnsManifests())
 }
 
 // nodeManifests let kubelets read claims and volumes at once. The node authorizer allows it too, but learns
@@ -109,9 +109,8 @@ spec:
 	}
 }
 
-// dnsManifests run CoreDNS as an ordinary Deployment. It listens on a high port, so that it needs no right
-// that others have not; the Service gives it the customary one.
-func (c *Cluster) dnsManifests() []object {
+// dnsAccess lets CoreDNS read what names are made of.
+func dnsAccess() []object {
 	return []object{
 		{system + "serviceaccounts/coredns", `apiVersion: v1
 kind: ServiceAccount
@@ -130,6 +129,13 @@ metadata: {name: "devcluster:coredns"}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "devcluster:coredns"}
 subjects: [{kind: ServiceAccount, name: coredns, namespace: kube-system}]
 `},
+	}
+}
+
+// dnsManifests run CoreDNS as an ordinary Deployment. It listens on a high port, so that it needs no right
+// that others have not; the Service gives it the customary one.
+func (c *Cluster) dnsManifests() []object {
+	return []object{
 		{system + "configmaps/coredns", fmt.Sprintf(`apiVersion: v1
 kind: ConfigMap
 metadata: {name: coredns}

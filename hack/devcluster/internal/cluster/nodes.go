@@ -51,7 +51,7 @@ func (c *Cluster) importImage(ctx context.Context, node int, file string) error 
 
 // ctr runs containerd's own client on a node and returns all that it prints.
 func (c *Cluster) ctr(ctx context.Context, node int, in io.Reader, args ...string) (string, error) {
-	bin, err := c.binary("ctr", "ctr")
+	bin, err := c.binary("ctr")
 	if err != nil {
 		return "", err
 	}

@@ -324,7 +324,7 @@ func (c *Cluster) applyAll(ctx context.Context, client *api.Client, objects []ob
 
 // systemImage writes the archive of an image that holds one of our programs, and returns its path.
 func (c *Cluster) systemImage(program, ref string) (string, error) {
-	bin, err := c.binary(program, program)
+	bin, err := c.binary(program)
 	if err != nil {
 		return "", err
 	}

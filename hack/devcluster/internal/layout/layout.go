@@ -93,37 +93,37 @@ func (c Cluster) PodsCgroup(node int) string { return c.Cgroup() + "/" + NodeNam
 // CgroupParent is the control group that holds all clusters' ones.
 func CgroupParent() string { return "/" + cgroupParent }
 
-func (c Cluster) ipv4(a, b, d, e int) netip.Addr {
-	return netip.AddrFrom4([4]byte{byte(a), byte(b), byte(d), byte(e)})
+func ipv4(a, b, c, d int) netip.Addr {
+	return netip.AddrFrom4([4]byte{byte(a), byte(b), byte(c), byte(d)})
 }
 
 // NodeRange is the network that joins the nodes.
-func (c Cluster) NodeRange() netip.Prefix { return netip.PrefixFrom(c.ipv4(172, 29, c.Slot, 0), 24) }
+func (c Cluster) NodeRange() netip.Prefix { return netip.PrefixFrom(ipv4(172, 29, c.Slot, 0), 24) }
 
 // NodeIP is a node's address in NodeRange.
-func (c Cluster) NodeIP(node int) netip.Addr { return c.ipv4(172, 29, c.Slot, 10+node) }
+func (c Cluster) NodeIP(node int) netip.Addr { return ipv4(172, 29, c.Slot, 10+node) }
 
 // PodRange holds the Pod ranges of all nodes.
-func (c Cluster) PodRange() netip.Prefix { return netip.PrefixFrom(c.ipv4(10, 64+c.Slot, 0, 0), 16) }
+func (c Cluster) PodRange() netip.Prefix { return netip.PrefixFrom(ipv4(10, 64+c.Slot, 0, 0), 16) }
 
 // NodePodRange is the range of one node's Pods.
 func (c Cluster) NodePodRange(node int) netip.Prefix {
-	return netip.PrefixFrom(c.ipv4(10, 64+c.Slot, node, 0), 24)
+	return netip.PrefixFrom(ipv4(10, 64+c.Slot, node, 0), 24)
 }
 
 // Gateway is the address by which a node's Pods see their node, the kubelet's probes included.
-func (c Cluster) Gateway(node int) netip.Addr { return c.ipv4(10, 64+c.Slot, node, 1) }
+func (c Cluster) Gateway(node int) netip.Addr { return ipv4(10, 64+c.Slot, node, 1) }
 
 // ServiceRange is the range of the Services' addresses.
 func (c Cluster) ServiceRange() netip.Prefix {
-	return netip.PrefixFrom(c.ipv4(10, 128+c.Slot, 0, 0), 16)
+	return netip.PrefixFrom(ipv4(10, 128+c.Slot, 0, 0), 16)
 }
 
 // APIService is the address of the Service kubernetes.
-func (c Cluster) APIService() netip.Addr { return c.ipv4(10, 128+c.Slot, 0, 1) }
+func (c Cluster) APIService() netip.Addr { return ipv4(10, 128+c.Slot, 0, 1) }
 
 // DNS is the address of the cluster's DNS Service.
-func (c Cluster) DNS() netip.Addr { return c.ipv4(10, 128+c.Slot, 0, 10) }
+func (c Cluster) DNS() netip.Addr { return ipv4(10, 128+c.Slot, 0, 10) }
 
 // Ports are the loopback ports to try for the API server, the cluster's own first. No other slot has any
 // of them.
