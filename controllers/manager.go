@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"github.com/prometheus/client_golang/prometheus"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -35,7 +34,6 @@ import (
 	api "raftsman.dev/api/v1alpha1"
 	"raftsman.dev/controllers/act"
 	"raftsman.dev/controllers/observe"
-	"raftsman.dev/controllers/plan"
 	"raftsman.dev/controllers/resource"
 )
 
@@ -150,6 +148,10 @@ func setUp(m manager.Manager, o Options) error {
 	defaults := resource.Defaults{Image: o.MemberImage}
 	// Members are asked often and never through a proxy; a connection outlives no Pod for long.
 	members := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1, IdleConnTimeout: 30 * time.Second}}
+	steps, err := register(metrics.Registry, newCensus(m.GetClient(), m.Elected()))
+	if err != nil {
+		return err
+	}
 	r := &Reconciler{
 		Observer: observe.Observer{Objects: m.GetClient(), HTTP: members, Defaults: defaults},
 		Actor: act.Actor{
@@ -157,7 +159,7 @@ func setUp(m manager.Manager, o Options) error {
 		},
 		Objects: m.GetClient(),
 		Events:  m.GetEventRecorder("raftsman-operator"),
-		Steps:   counter(metrics.Registry),
+		Steps:   steps,
 		Poll:    o.Poll,
 		Now:     time.Now,
 	}
@@ -165,7 +167,7 @@ func setUp(m manager.Manager, o Options) error {
 		return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: obj.GetNamespace(), Name: obj.GetLabels()[api.LabelCluster]}}}
 	})
 	skip := true
-	err := ctrl.NewControllerManagedBy(m).
+	err = ctrl.NewControllerManagedBy(m).
 		Named("raftcluster").
 		For(&api.RaftCluster{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Owns(&appsv1.StatefulSet{}).Owns(&corev1.Service{}).Owns(&corev1.ServiceAccount{}).Owns(&policyv1.PodDisruptionBudget{}).
@@ -176,20 +178,6 @@ func setUp(m manager.Manager, o Options) error {
 		return fmt.Errorf("watch RaftClusters and their objects: %w", err)
 	}
 	return nil
-}
-
-// counter counts planned steps by kind and reason.
-func counter(registry prometheus.Registerer) func(plan.Step) {
-	steps := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "raftsman_operator_steps_total", Help: "Steps that the operator has planned.",
-	}, []string{"kind", "reason"})
-	if err := registry.Register(steps); err != nil {
-		var already prometheus.AlreadyRegisteredError
-		if errors.As(err, &already) {
-			steps = already.ExistingCollector.(*prometheus.CounterVec)
-		}
-	}
-	return func(s plan.Step) { steps.WithLabelValues(string(s.Kind), s.Reason).Inc() }
 }
 
 // newClusterID draws 64 random bits, never zero, which means none.
