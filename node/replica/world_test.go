@@ -35,7 +35,6 @@ type host struct {
 	boot   raft.Boot
 	log    *vfs.Mem
 	disk   *pebblefs.MemFS
-	opened bool
 
 	replica   *Replica
 	wal       *wal.Log
