@@ -30,11 +30,11 @@ type world struct {
 
 // host is one member: what survives the power, and what does not.
 type host struct {
-	w      *world
-	id     raft.MemberID
-	boot   raft.Boot
-	log    *vfs.Mem
-	disk   *pebblefs.MemFS
+	w    *world
+	id   raft.MemberID
+	boot raft.Boot
+	log  *vfs.Mem
+	disk *pebblefs.MemFS
 
 	replica   *Replica
 	wal       *wal.Log
