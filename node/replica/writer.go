@@ -59,11 +59,11 @@ func supersedes(m, before *raft.Message) bool {
 // dead and the process must stop: what was promised to nobody is lost, nothing else. The messages of a
 // turn are valid until the next one.
 func (w *Writer) Run() (Written, error) {
+	clear(w.batches[:cap(w.batches)]) // while they are the writer's own: once exchanged, the owner fills them again
 	w.mu.Lock()
 	batches, late := w.mu.batches, w.mu.late
 	w.mu.batches, w.mu.late = w.batches[:0], w.late[:0]
 	w.mu.Unlock()
-	clear(w.mu.batches[len(w.mu.batches):cap(w.mu.batches)])
 	w.batches, w.late = batches, late
 	if len(batches) == 0 {
 		return Written{Late: late}, nil

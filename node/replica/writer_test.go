@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"raftsman.dev/node/raft"
+	"raftsman.dev/node/vfs"
+	"raftsman.dev/node/wal"
 )
 
 func TestAcksOfOneSyncAreOne(t *testing.T) {
@@ -37,5 +39,44 @@ func TestAcksOfOneSyncAreOne(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestWriterKeepsWhatIsQueuedMeanwhile queues batches while the writer takes its turns, and reads the log back:
+// everything that a turn has reported must be there.
+func TestWriterKeepsWhatIsQueuedMeanwhile(t *testing.T) {
+	const entries = 20_000
+	disk := vfs.NewMem()
+	log, _, err := wal.Open(disk, "log", wal.Options{Create: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := Writer{log: log}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range raft.Index(entries) {
+			e := raft.Entry{Index: i + 1, Term: 1, Kind: raft.EntryCommand, Payload: []byte("x")}
+			e.Seal()
+			w.queue(raft.Batch{Seq: uint64(i + 1), Entries: []raft.Entry{e}}, nil)
+		}
+	}()
+	for seq := uint64(0); seq < entries; {
+		turn, err := w.Run()
+		if err != nil {
+			t.Fatal(err)
+		}
+		seq = max(seq, turn.Seq)
+	}
+	<-done
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, restored, err := wal.Open(disk, "log", wal.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(restored.Entries) != entries {
+		t.Errorf("%d entries were reported durable, %d are in the log", entries, len(restored.Entries))
 	}
 }

@@ -48,6 +48,7 @@ type Log struct {
 	unsynced bool
 	hard     raft.HardState
 	base     raft.Base
+	end      raft.Index // the last entry, or the base when there is none
 	copies   []byte // second copy of what became durable since the last head
 	buf      []byte
 	failed   error
@@ -209,6 +210,7 @@ func (l *Log) encode(w *writing, b *raft.Batch) error {
 		start := len(w.b)
 		w.b = closeRecord(appendBase(openRecord(w.b, kindRestart), *b.Base), start, w.place(start))
 		l.base, w.reset, w.runs = *b.Base, true, nil
+		l.end = l.base.Position.Index
 	}
 	if b.Hard != nil {
 		start := len(w.b)
@@ -224,6 +226,10 @@ func (l *Log) encode(w *writing, b *raft.Batch) error {
 		if err := checkRun(entries[:n]); err != nil {
 			return err
 		}
+		if entries[0].Index > l.end+1 {
+			return fmt.Errorf("entry %v is given to a log that ends at %d: %w", entries[0].Position(), l.end, raft.ErrMalformed)
+		}
+		l.end = entries[n-1].Index
 		l.encodeRun(w, entries[:n])
 		entries = entries[n:]
 	}

@@ -313,6 +313,33 @@ func TestFailedSyncIsFinal(t *testing.T) {
 	}
 }
 
+// TestGapIsRefused hands over an entry that follows nothing: it must never reach the disk, where it would make the
+// whole log unreadable.
+func TestGapIsRefused(t *testing.T) {
+	disk := vfs.NewMem()
+	l, _, err := Open(disk, "log", Options{Create: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Append([]raft.Batch{{Entries: []raft.Entry{entry(1, 1, "a"), entry(2, 1, "b")}}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Append([]raft.Batch{{}, {Entries: []raft.Entry{entry(4, 1, "d")}}}); !errors.Is(err, raft.ErrMalformed) {
+		t.Errorf("a gap is taken: %v", err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l, got, err := Open(disk, "log", Options{})
+	if err != nil || len(got.Entries) != 2 {
+		t.Fatalf("the log is not what it was: %d entries, %v", len(got.Entries), err)
+	}
+	defer l.Close()
+	if err := l.Append([]raft.Batch{{Entries: []raft.Entry{entry(4, 1, "d")}}}); !errors.Is(err, raft.ErrMalformed) {
+		t.Errorf("a gap is taken after a restart: %v", err)
+	}
+}
+
 func TestMissing(t *testing.T) {
 	if _, _, err := Open(vfs.NewMem(), "log", Options{}); !errors.Is(err, ErrMissing) {
 		t.Fatalf("open of nothing: %v, want ErrMissing", err)

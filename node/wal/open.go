@@ -354,6 +354,7 @@ func (r *replay) restored() (raft.Restored, error) {
 		return raft.Restored{}, &Damage{File: segmentName(r.firstNumber()), Reason: fmt.Sprintf("the log begins with entry %d, but only entries up to %d may be missing", r.entries[0].Index, base.Position.Index)}
 	}
 	r.l.mu.before = base.Position
+	r.l.end = base.Position.Index + raft.Index(len(r.entries))
 	return raft.Restored{Base: base, Hard: r.l.hard, Entries: slices.Clip(r.entries)}, nil
 }
 
