@@ -227,3 +227,23 @@ func TestForwardOfAHigherTermDeposesNobody(t *testing.T) {
 		t.Fatalf("refused as %s, want no leader", refusals[got.Reason])
 	}
 }
+
+// TestTornBatchCommitsNothing: the hard state used to carry the commit index of entries that were behind it in
+// the same batch. Had the batch lost those, the member would have started with their index as committed, and
+// have applied the entries of a lower term that they were to replace. The log writes a batch as a whole, so no
+// member was ever hurt. Seeds 54908 and 65628 of TestChaos as it was then, the first that tore batches.
+func TestTornBatchCommitsNothing(t *testing.T) {
+	l := newLab(t, 1, voters(3), 2, 2)
+	l.slow = true
+	l.step(2, 3, Append{Prev: Position{1, 1}, Commit: 3, Entries: commands(1, 3, 3)})
+	if l.commit != 3 {
+		t.Fatalf("commit %d, want 3", l.commit)
+	}
+	for i := range l.batches {
+		l.batches[i].Entries = nil
+	}
+	l.flush()
+	if again := l.restart(); again.commit != 1 || len(again.Core.log.entries) != 3 {
+		t.Fatalf("starts with commit %d, want 1: 2@2 and 3@2 are in its log", again.commit)
+	}
+}

@@ -271,9 +271,11 @@ func (c *Core) takeBatch() {
 		b.Entries = c.log.entries[c.handed+1-first:]
 		b.Entries = b.Entries[:len(b.Entries):len(b.Entries)]
 	}
-	changed := c.hard.Term != c.savedHard.Term || c.hard.Vote != c.savedHard.Vote
-	if changed || !b.Empty() && c.hard.Commit != c.savedHard.Commit || b.Base != nil {
-		hard := c.hard
+	// Should this batch lose its entries, the hard state must not call committed what they were to replace.
+	hard := c.hard
+	hard.Commit = min(c.commit, c.durable)
+	changed := hard.Term != c.savedHard.Term || hard.Vote != c.savedHard.Vote
+	if changed || !b.Empty() && hard.Commit != c.savedHard.Commit || b.Base != nil {
 		b.Hard = &hard
 		c.savedHard = hard
 	}

@@ -172,7 +172,9 @@ type Base struct {
 // Batch is what one Take asks the log to make durable, in this order: Base if set (a snapshot was
 // installed: the log starts anew there), then hard state if set, then entries, the first of which may
 // stand at or before the log's end and then replaces everything from there on. Seq grows by one with
-// every batch that is not empty; Persisted names it when everything up to it is durable.
+// every batch that is not empty; Persisted names it when everything up to it is durable. A batch that was not
+// answered when power failed is there as a whole or not at all; the core also survives one that has lost
+// entries off its end.
 type Batch struct {
 	Seq     uint64
 	Base    *Base
