@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -18,7 +19,7 @@ type Options struct {
 	FS vfs.FS
 	// MemTableBytes is the size of a memory table; a flush makes that much durable at once. Default 32 MiB.
 	MemTableBytes uint64
-	// BlockCacheBytes is the size of the block cache. Default 64 MiB.
+	// BlockCacheBytes is the size of the block cache; memory tables come on top. Default 64 MiB.
 	BlockCacheBytes int64
 	// CacheSlots is how many keys' newest versions are remembered for puts, at about 96 bytes each.
 	// Default 262144.
@@ -56,6 +57,7 @@ type Store struct {
 	meta    meta
 	windows map[uint64]window
 	cache   *metaCache
+	lookups uint64 // puts that had to read the database
 
 	lastGeneration atomic.Uint64 // the highest number given to a generation
 
@@ -126,7 +128,8 @@ func (s *Store) begin(gen *generation, named bool) error {
 
 // openDB opens the Pebble database in dir; where exists says that there is one, none is made.
 func (s *Store) openDB(dir string, exists bool) (*pebble.DB, error) {
-	cache := pebble.NewCache(s.opts.BlockCacheBytes)
+	// Pebble takes the memory tables (the one in use and the one being flushed) out of what the cache may hold.
+	cache := pebble.NewCache(s.opts.BlockCacheBytes + 2*int64(s.opts.MemTableBytes))
 	defer cache.Unref()
 	options := &pebble.Options{
 		FS:                          orderedFS{s.opts.FS},
@@ -144,6 +147,8 @@ func (s *Store) openDB(dir string, exists bool) (*pebble.DB, error) {
 			s.opts.Logger.Errorf("%v", info)
 		}},
 	}
+	// A filter spares most reads of tables that do not hold the key; one level of index spares one block a read.
+	options.Levels[0] = pebble.LevelOptions{FilterPolicy: bloom.FilterPolicy(10), IndexBlockSize: 256 << 10}
 	db, err := pebble.Open(dir, options)
 	if err != nil {
 		return nil, fmt.Errorf("open the store's database in %s: %w", dir, openError(err))
@@ -258,6 +263,7 @@ func (s *Store) commit(b *batch) error {
 
 // lookup reads what a put needs of a key from the database and remembers it.
 func (s *Store) lookup(key []byte) (prior, bool, error) {
+	s.lookups++
 	kv, ok, err := s.getKey(s.gen.db, key)
 	if err != nil {
 		return prior{}, false, err
