@@ -49,7 +49,7 @@ type Log struct {
 	hard     raft.HardState
 	base     raft.Base
 	end      raft.Index // the last entry, or the base when there is none
-	copies   []byte // second copy of what became durable since the last head
+	copies   []byte     // second copy of what became durable since the last head
 	buf      []byte
 	failed   error
 
