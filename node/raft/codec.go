@@ -36,13 +36,16 @@ var ErrMalformed = errors.New("malformed")
 func (e *Entry) Seal() { e.Sum = e.checksum() }
 
 // Check verifies the entry against its checksum and the bounds of the format.
-func (e *Entry) Check() error {
+func (e *Entry) Check() error { return e.check(e.checksum()) }
+
+// check is Check for a caller that has the checksum of the bytes at hand.
+func (e *Entry) check(sum uint32) error {
 	switch {
 	case e.Kind < EntryNoop || e.Kind > EntryMembership:
 		return fmt.Errorf("entry %v: kind %d is unknown: %w", e.Position(), e.Kind, ErrMalformed)
 	case len(e.Payload) > MaxPayload:
 		return fmt.Errorf("entry %v: payload of %d bytes is over the bound of %d: %w", e.Position(), len(e.Payload), MaxPayload, ErrMalformed)
-	case e.Sum != e.checksum():
+	case e.Sum != sum:
 		return fmt.Errorf("entry %v: checksum does not match: %w", e.Position(), ErrMalformed)
 	}
 	return nil
@@ -93,7 +96,8 @@ func DecodeEntry(b []byte) (e Entry, rest []byte, err error) {
 	if n == 0 {
 		e.Payload = nil
 	}
-	if err := e.Check(); err != nil {
+	sum := crc32.Checksum(b[8:EntryHeaderSize+int(n)], crc32.MakeTable(crc32.Castagnoli))
+	if err := e.check(sum); err != nil {
 		return Entry{}, nil, err
 	}
 	return e, b[EntryHeaderSize+int(n):], nil

@@ -70,7 +70,6 @@ func newEncoder() *encoder {
 func handle() *codec.MsgpackHandle {
 	h := &codec.MsgpackHandle{}
 	h.WriteExt = true
-	h.MaxInitLen = 1 << 10
 	return h
 }
 
@@ -196,11 +195,15 @@ func readFrame(r io.Reader) (kind uint8, body []byte, err error) {
 
 // decoder turns frames into messages.
 type decoder struct {
-	dec *codec.Decoder
-	env envelope
+	dec    *codec.Decoder
+	handle *codec.MsgpackHandle
+	env    envelope
 }
 
-func newDecoder() *decoder { return &decoder{dec: codec.NewDecoderBytes(nil, handle())} }
+func newDecoder() *decoder {
+	h := handle()
+	return &decoder{dec: codec.NewDecoderBytes(nil, h), handle: h}
+}
 
 // message decodes a frame's body; known is false for a kind of a newer version.
 func (d *decoder) message(kind uint8, body []byte) (m raft.Message, known bool, err error) {
@@ -208,6 +211,8 @@ func (d *decoder) message(kind uint8, body []byte) (m raft.Message, known bool, 
 		return raft.Message{}, false, nil
 	}
 	d.env = envelope{}
+	// What is there can be taken in at once; a length that claims more than that allocates no more either.
+	d.handle.MaxInitLen = max(1, len(body))
 	d.dec.ResetBytes(body)
 	if err := d.decode(); err != nil {
 		return raft.Message{}, false, fmt.Errorf("frame of kind %d: %w: %w", kind, ErrFrame, err)
