@@ -348,6 +348,7 @@ func (b *batch) scan(lo, hi []byte, f func(KeyValue) bool) error {
 // fill turns the batch into rows.
 func (b *batch) fill(rows *pebble.Batch) error {
 	var key []byte
+	slices.Sort(b.order) // the memory table finds the place of a key sooner from that of the key before it
 	for _, k := range b.order {
 		kv := &b.written[k].kv
 		key = rowKey(key[:0], kv.Key)
