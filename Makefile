@@ -81,6 +81,10 @@ programs: $(BIN)/devcluster ## build the programs that tests run beside ours: et
 race: ## core packages under the race detector
 	CGO_ENABLED=1 go test -race $(CORE)
 
+.PHONY: sim
+sim: ## whole groups in seeded worlds: SEED=n for one with its story, FOR=10m for a soak; else two minutes
+	go test ./node/sim -count=1 -run TestSim -v -timeout 0 $(if $(SEED),-sim.seed $(SEED),-sim.for $(or $(FOR),2m))
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 10s) each
 	hack/fuzz.sh $(FUZZTIME)

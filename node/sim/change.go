@@ -1,0 +1,85 @@
+package sim
+
+import (
+	"fmt"
+
+	"raftsman.dev/node/raft"
+	"raftsman.dev/node/replica"
+)
+
+// mostMembers bounds the group, and mostHosts all that ever were.
+const (
+	mostMembers = 7
+	mostHosts   = 16
+)
+
+// reshape asks the leader for a random membership change: the core decides what is possible.
+func (w *World) reshape() {
+	l := w.leader()
+	if l == nil {
+		return
+	}
+	s := l.replica.Status()
+	change := raft.Change{}
+	if w.rng.IntN(2) == 0 {
+		change.Planned = s.Config
+	}
+	for _, p := range s.Progress {
+		if x, _ := s.Membership.Find(p.ID); x.Seat == raft.SeatLearner && p.Caught {
+			change.Promote = append(change.Promote, p.ID)
+		}
+	}
+	incoming, _ := s.Membership.Voters()
+	switch {
+	case len(change.Promote) == 0 && len(s.Membership.Members) < mostMembers && len(w.ids) < mostHosts && w.rng.IntN(2) == 0:
+		id := raft.MemberID(len(w.ids) + 1)
+		w.add(id)
+		change.AddLearners = []raft.Member{{ID: id, Name: fmt.Sprint("m", id)}}
+	case len(incoming) > 3:
+		change.Remove = []raft.MemberID{pick(w, incoming)}
+	}
+	w.request(l, func(done chan<- replica.ChangeOutcome) { l.replica.Change(change, done) }, "membership change")
+}
+
+// transfer asks the leader to hand over, to anybody.
+func (w *World) transfer() {
+	if l := w.leader(); l != nil {
+		to := raft.MemberID(0)
+		if w.rng.IntN(2) == 0 {
+			to = pick(w, w.ids)
+		}
+		w.request(l, func(done chan<- replica.ChangeOutcome) { l.replica.Transfer(to, done) }, "leadership transfer")
+	}
+}
+
+func (w *World) request(l *host, ask func(chan<- replica.ChangeOutcome), name string) {
+	done := make(chan replica.ChangeOutcome, 1)
+	l.later(0, func() {
+		ask(done)
+		l.pump()
+		select {
+		case o := <-done:
+			if o.Err == nil {
+				w.fault(name)
+			}
+		default:
+		}
+	})
+}
+
+// members are the hosts of the membership in force at the leader; nil without one, or while it is changing.
+func (w *World) members() []*host {
+	l := w.leader()
+	if l == nil {
+		return nil
+	}
+	s := l.replica.Status()
+	if s.Membership.Joint() || !s.ConfigCommitted {
+		return nil
+	}
+	var all []*host
+	for _, x := range s.Membership.Members {
+		all = append(all, w.hosts[x.ID])
+	}
+	return all
+}

@@ -1,0 +1,223 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"raftsman.dev/node/kv"
+	"raftsman.dev/node/replica"
+)
+
+// Operation is one request of a client as the client saw it, on the virtual clock.
+type Operation struct {
+	Client       int
+	Key          string
+	Kind         Kind
+	Value        string // written, or read
+	Expected     string // of a compare-and-swap: what the key must hold
+	Swapped      bool   // whether it did
+	Call, Return int64
+	// Unknown says that the client never heard, or was told that the outcome is not known: it may have
+	// happened, and may yet.
+	Unknown bool
+}
+
+// Kind is what an operation does.
+type Kind uint8
+
+// The kinds of operations.
+const (
+	Put Kind = iota
+	Get
+	Swap
+)
+
+// client asks one thing after the other, of a member that it draws each time.
+type client struct {
+	w       *World
+	id      int
+	serial  int
+	pending *Operation
+	at      *host
+	history []Operation
+	last    map[string]string // what it read last, to have something to swap
+	asked   int               // one higher with every request: what answers an older one is dropped
+}
+
+func (w *World) addClient(id int) *client {
+	c := &client{w: w, id: id, last: map[string]string{}}
+	w.after(w.between(0, second), c.ask)
+	return c
+}
+
+// sharedKeys is how many keys all clients contend for.
+const sharedKeys = 3
+
+// ask begins the next request, at any member that is up.
+func (c *client) ask() {
+	if c.w.calm {
+		return
+	}
+	up := c.w.living()
+	if len(up) == 0 {
+		c.w.after(500*millisecond, c.ask)
+		return
+	}
+	c.serial++
+	c.asked++
+	c.at = pick(c.w, up)
+	c.at.clients = append(c.at.clients, c)
+	key := fmt.Sprint("shared-", c.w.rng.IntN(sharedKeys))
+	value := fmt.Sprintf("%d.%d", c.id, c.serial)
+	op := &Operation{Client: c.id, Key: key, Value: value, Call: c.w.now}
+	c.pending = op
+	switch c.w.rng.IntN(5) {
+	case 0:
+		op.Key = "own-" + value // written once: it must be there at the end
+		c.propose(kv.Txn{Success: []kv.Op{{Put: &kv.PutRequest{Key: []byte(op.Key), Value: []byte(value)}}}})
+	case 1:
+		c.propose(kv.Txn{Success: []kv.Op{{Put: &kv.PutRequest{Key: []byte(key), Value: []byte(value)}}}})
+	case 2:
+		op.Kind, op.Expected = Swap, c.last[key]
+		c.propose(swap(key, op.Expected, value))
+	default:
+		op.Kind, op.Value = Get, ""
+		c.read()
+	}
+}
+
+// swap puts value if the key holds what is expected; "" stands for a key that is not there.
+func swap(key, expected, value string) kv.Txn {
+	is := kv.Compare{Key: []byte(key), Target: kv.CompareValue, Value: []byte(expected)}
+	if expected == "" {
+		is = kv.Compare{Key: []byte(key), Target: kv.CompareVersion}
+	}
+	return kv.Txn{Compares: []kv.Compare{is}, Success: []kv.Op{{Put: &kv.PutRequest{Key: []byte(key), Value: []byte(value)}}}}
+}
+
+func (c *client) propose(txn kv.Txn) {
+	h := c.at
+	p, err := h.replica.Register(kv.Command{Txn: txn}, h.replica.Now())
+	if err != nil {
+		c.refused(err)
+		return
+	}
+	h.later(0, func() {
+		h.replica.Propose([]*replica.Proposal{p})
+		h.pump()
+	})
+	c.awaitProposal(p, c.asked)
+}
+
+// poll is how often a client looks whether it was answered.
+const poll = 2 * millisecond
+
+func (c *client) awaitProposal(p *replica.Proposal, asked int) {
+	if c.asked != asked {
+		return
+	}
+	select {
+	case o := <-p.Done():
+		switch {
+		case o.Err == nil:
+			c.pending.Swapped = o.Result.Succeeded
+			c.answered()
+		case errors.Is(o.Err, replica.ErrUnknown) || errors.Is(o.Err, replica.ErrStopped):
+			c.unknown()
+		default:
+			c.refused(o.Err)
+		}
+	default:
+		c.w.after(poll, func() { c.awaitProposal(p, asked) })
+	}
+}
+
+func (c *client) read() {
+	h := c.at
+	b := replica.NewBarrier()
+	h.later(0, func() {
+		h.replica.Barrier([]*replica.Barrier{b})
+		h.pump()
+	})
+	c.awaitBarrier(b, c.asked)
+}
+
+func (c *client) awaitBarrier(b *replica.Barrier, asked int) {
+	if c.asked != asked {
+		return
+	}
+	select {
+	case err := <-b.Done():
+		if err != nil {
+			c.refused(err)
+			return
+		}
+		value, err := c.value()
+		if err != nil {
+			c.w.fail("member %d: read: %w", c.at.id, err)
+			return
+		}
+		c.pending.Value = value
+		c.last[c.pending.Key] = value
+		c.answered()
+	default:
+		c.w.after(poll, func() { c.awaitBarrier(b, asked) })
+	}
+}
+
+func (c *client) value() (string, error) { return c.at.value(c.pending.Key) }
+
+// answered records what is certain.
+func (c *client) answered() {
+	op := c.pending
+	op.Return = c.w.now
+	if op.Kind == Put && len(op.Key) > 4 && op.Key[:4] == "own-" {
+		c.w.truth.acked[op.Key] = op.Value
+	}
+	c.history = append(c.history, *op)
+	c.next()
+}
+
+// unknown records a write that may have happened, or may yet: it ends with the world. A read that was not
+// answered says nothing.
+func (c *client) unknown() {
+	if op := c.pending; op.Kind != Get {
+		op.Unknown = true
+		c.history = append(c.history, *op)
+	}
+	c.next()
+}
+
+// refused drops what was certainly not done.
+func (c *client) refused(err error) {
+	if errors.Is(err, context.Canceled) {
+		c.w.fail("client %d: %w", c.id, err)
+	}
+	c.next()
+}
+
+func (c *client) next() {
+	c.pending = nil
+	c.leave()
+	c.w.after(c.w.between(0, 100*millisecond), c.ask)
+}
+
+// orphan is called when the member that was asked dies.
+func (c *client) orphan() {
+	if c.pending != nil {
+		c.asked++
+		c.unknown()
+	}
+}
+
+// leave takes the client off its member's list. The list is rebuilt, since orphan runs over the old one.
+func (c *client) leave() {
+	var rest []*client
+	for _, other := range c.at.clients {
+		if other != c {
+			rest = append(rest, other)
+		}
+	}
+	c.at.clients = rest
+}

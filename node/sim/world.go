@@ -1,0 +1,234 @@
+package sim
+
+import (
+	"container/heap"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+
+	"raftsman.dev/node/raft"
+)
+
+// Virtual time is in microseconds since the beginning of the world.
+const (
+	millisecond = 1000
+	second      = 1000 * millisecond
+	// tick is the length of a member's tick: its heartbeat interval.
+	tick = 50 * millisecond
+)
+
+// event is something that will happen. Of two at the same time the one that was made first does.
+type event struct {
+	at, order int64
+	do        func()
+}
+
+type agenda []event
+
+func (a agenda) Len() int { return len(a) }
+func (a agenda) Less(i, j int) bool {
+	return a[i].at < a[j].at || a[i].at == a[j].at && a[i].order < a[j].order
+}
+func (a agenda) Swap(i, j int) { a[i], a[j] = a[j], a[i] }
+func (a *agenda) Push(x any)   { *a = append(*a, x.(event)) }
+func (a *agenda) Pop() any {
+	last := (*a)[len(*a)-1]
+	(*a)[len(*a)-1] = event{}
+	*a = (*a)[:len(*a)-1]
+	return last
+}
+
+// World is one simulated group with everything around it.
+type World struct {
+	seed    uint64
+	rng     *rand.Rand
+	weather Weather
+	now     int64
+	order   int64
+	agenda  agenda
+	calm    bool // the second phase: no faults any more
+
+	hosts map[raft.MemberID]*host
+	ids   []raft.MemberID // of every host that ever was, in order
+	net   network
+	truth truth
+	story *story
+	// Faults counts what took effect.
+	Faults map[string]int
+	failed error
+}
+
+func newWorld(seed uint64, weather Weather, tell func(string)) *World {
+	w := &World{
+		seed: seed, rng: rand.New(rand.NewPCG(seed, 0x5eed)), weather: weather, hosts: map[raft.MemberID]*host{},
+		Faults: map[string]int{}, story: &story{tell: tell},
+	}
+	w.net = network{w: w, cut: map[link]bool{}, slow: map[link]int64{}}
+	w.truth = newTruth(w)
+	return w
+}
+
+// after puts something on the agenda.
+func (w *World) after(delay int64, do func()) {
+	w.order++
+	heap.Push(&w.agenda, event{at: w.now + max(delay, 0), order: w.order, do: do})
+}
+
+// runUntil lets everything happen up to a moment, or until the condition holds; false when it never did.
+func (w *World) runUntil(end int64, holds func() bool) bool {
+	for len(w.agenda) > 0 && w.agenda[0].at <= end && w.failed == nil {
+		e := heap.Pop(&w.agenda).(event)
+		w.now = e.at
+		e.do()
+		if holds != nil && holds() {
+			return true
+		}
+	}
+	w.now = max(w.now, end)
+	return holds == nil || holds()
+}
+
+// fail ends the run. The first reason counts.
+func (w *World) fail(format string, args ...any) {
+	if w.failed == nil {
+		w.failed = fmt.Errorf("seed %d at %d.%06ds: %w", w.seed, w.now/second, w.now%second, fmt.Errorf(format, args...))
+	}
+}
+
+// chance is true so many times in a million.
+func (w *World) chance(perMillion int) bool { return w.rng.IntN(1_000_000) < perMillion }
+
+// between draws from [lo, hi].
+func (w *World) between(lo, hi int64) int64 { return lo + w.rng.Int64N(hi-lo+1) }
+
+// pick draws one of a list that is not empty.
+func pick[T any](w *World, from []T) T { return from[w.rng.IntN(len(from))] }
+
+// fault counts one that took effect.
+func (w *World) fault(name string) { w.Faults[name]++ }
+
+// living are the hosts that are up, in order.
+func (w *World) living() []*host {
+	var up []*host
+	for _, id := range w.ids {
+		if h := w.hosts[id]; h.up() {
+			up = append(up, h)
+		}
+	}
+	return up
+}
+
+// leader is the living leader of the highest term.
+func (w *World) leader() *host {
+	var best *host
+	for _, h := range w.living() {
+		if h.replica.Brief().Role == raft.RoleLeader && (best == nil || h.replica.Brief().Term > best.replica.Brief().Term) {
+			best = h
+		}
+	}
+	return best
+}
+
+// link is one direction between two members.
+type link struct{ from, to raft.MemberID }
+
+// network carries messages: each with a delay of its own, so they overtake each other.
+type network struct {
+	w    *World
+	cut  map[link]bool
+	slow map[link]int64 // additional delay
+}
+
+func (n *network) send(from *host, msgs []raft.Message) {
+	boot := from.boot
+	for _, m := range msgs {
+		l := link{from.id, m.To}
+		if n.cut[l] {
+			n.w.fault("message cut off")
+			continue
+		}
+		if !n.w.calm && n.w.chance(n.w.weather.Loss) {
+			n.w.fault("message lost")
+			continue
+		}
+		delay := n.delay(l)
+		n.w.after(delay, func() { n.deliver(l, boot, m) })
+		if !n.w.calm && n.w.chance(n.w.weather.Duplication) {
+			n.w.fault("message duplicated")
+			n.w.after(delay+n.w.between(0, 2*second), func() { n.deliver(l, boot, m) })
+		}
+	}
+}
+
+func (n *network) delay(l link) int64 {
+	d := n.w.between(50, 500) + n.slow[l]
+	if !n.w.calm && n.w.chance(n.w.weather.Delay) {
+		n.w.fault("message delayed")
+		d += n.w.between(millisecond, 3*second)
+	}
+	return d
+}
+
+func (n *network) deliver(l link, _ raft.Boot, m raft.Message) {
+	h := n.w.hosts[l.to]
+	if h == nil || !h.up() || n.cut[l] {
+		return
+	}
+	if h.paused(func() { n.deliver(l, 0, m) }) {
+		return
+	}
+	h.replica.Receive([]raft.Message{m})
+	h.pump()
+}
+
+// partition cuts links in one of the shapes that have hurt systems before.
+func (n *network) partition() string {
+	ids := n.w.ids
+	one := pick(n.w, ids)
+	half := map[raft.MemberID]bool{}
+	for _, id := range ids {
+		half[id] = n.w.rng.IntN(2) == 0
+	}
+	shapes := []struct {
+		name string
+		cut  func(from, to raft.MemberID) bool
+	}{
+		{"isolated member", func(a, b raft.MemberID) bool { return a == one || b == one }},
+		{"deaf member", func(a, b raft.MemberID) bool { return b == one }},
+		{"mute member", func(a, b raft.MemberID) bool { return a == one }},
+		{"halves", func(a, b raft.MemberID) bool { return half[a] != half[b] }},
+		{"bridge", func(a, b raft.MemberID) bool { return a != one && b != one && half[a] != half[b] }},
+		{"ring", func(a, b raft.MemberID) bool { return !neighbours(ids, a, b) }},
+	}
+	if l := n.w.leader(); l != nil {
+		shapes = append(shapes, struct {
+			name string
+			cut  func(from, to raft.MemberID) bool
+		}{"isolated leader", func(a, b raft.MemberID) bool { return a == l.id || b == l.id }})
+	}
+	shape := pick(n.w, shapes)
+	clear(n.cut)
+	for _, a := range ids {
+		for _, b := range ids {
+			if a != b && shape.cut(a, b) {
+				n.cut[link{a, b}] = true
+			}
+		}
+	}
+	if len(n.cut) > 0 {
+		n.w.fault("partition: " + shape.name)
+	}
+	return shape.name
+}
+
+// neighbours reports whether two members stand within reach in a ring in which each sees a majority.
+func neighbours(ids []raft.MemberID, a, b raft.MemberID) bool {
+	i, j, n := slices.Index(ids, a), slices.Index(ids, b), len(ids)
+	apart := min((i-j+n)%n, (j-i+n)%n)
+	return apart <= (n/2+1)/2
+}
+
+func (n *network) heal() {
+	clear(n.cut)
+	clear(n.slow)
+}
