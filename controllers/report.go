@@ -108,9 +108,9 @@ func (r *Reconciler) turns(c *api.RaftCluster, before *api.RaftClusterStatus, st
 	if was != is {
 		switch is {
 		case api.OperationGrow:
-			r.Events.Eventf(c, nil, corev1.EventTypeNormal, api.EventScaleUp, string(step.Kind), "growing to %d voters", c.Wanted())
+			r.Events.Eventf(c, nil, corev1.EventTypeNormal, api.EventScaleUp, string(step.Kind), "growing to a size of %d", c.Wanted())
 		case api.OperationShrink:
-			r.Events.Eventf(c, nil, corev1.EventTypeNormal, api.EventScaleDown, string(step.Kind), "shrinking to %d voters", c.Wanted())
+			r.Events.Eventf(c, nil, corev1.EventTypeNormal, api.EventScaleDown, string(step.Kind), "shrinking to a size of %d", c.Wanted())
 		case api.OperationRoll:
 			r.Events.Eventf(c, nil, corev1.EventTypeNormal, api.EventRollingUpdateStarted, string(step.Kind), "replacing the Pods of an old revision one by one")
 		}

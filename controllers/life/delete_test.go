@@ -10,6 +10,8 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	api "raftsman.dev/api/v1alpha1"
 )
 
 // TestDeleted deletes a RaftCluster: its objects go with it, and its volumes stay or go as the spec says.
@@ -24,6 +26,7 @@ func TestDeleted(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			c.tellsNot(t, api.EventQuorumLost)
 			err = wait(t.Context(), patience, "the claims", func() error {
 				if n := len(c.claims(t)); n != left {
 					return fmt.Errorf("%d claims, want %d", n, left)
@@ -34,6 +37,20 @@ func TestDeleted(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
+	}
+}
+
+// tellsNot looks that no event of this reason was recorded.
+func (c *cluster) tellsNot(t *testing.T, reason string) {
+	t.Helper()
+	list := &corev1.EventList{}
+	if err := c.suite.api.List(t.Context(), list, client.InNamespace(c.namespace)); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range list.Items {
+		if e.Reason == reason {
+			t.Errorf("event %s: %s", e.Reason, e.Message)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	api "raftsman.dev/api/v1alpha1"
@@ -75,7 +76,7 @@ func objects(want Spec, seen Observation) (Step, bool) {
 	}
 	return Step{
 		Kind: Apply, Reason: api.ReasonApplyingObjects, Replicas: size, Guard: guard, Operation: birthOr(seen, ""),
-		Why: fmt.Sprintf("bringing up to date: %v", seen.Outdated),
+		Why: "bringing up to date: " + strings.Join(seen.Outdated, ", "),
 	}, true
 }
 

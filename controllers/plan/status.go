@@ -151,7 +151,7 @@ func conditions(status *api.RaftClusterStatus, generation int64, want Spec, seen
 	switch {
 	case available:
 		set(api.ConditionAvailable, true, api.ReasonQuorumHealthy, "a quorum answered a linearizable read")
-	case seen.Latched.Initialized && step.Reason != api.ReasonHibernated && step.Stalled != api.ReasonAllMembersLost:
+	case seen.Latched.Initialized && !want.Deleting && step.Reason != api.ReasonHibernated && step.Stalled != api.ReasonAllMembersLost:
 		set(api.ConditionAvailable, false, api.ReasonQuorumLost, step.Why)
 	default:
 		set(api.ConditionAvailable, false, step.Reason, step.Why)
