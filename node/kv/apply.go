@@ -3,30 +3,8 @@ package kv
 import (
 	"bytes"
 	"fmt"
-	"maps"
 	"slices"
-
-	"github.com/cockroachdb/pebble/v2"
 )
-
-// batch is an apply batch in the making: what its entries have written so far, on top of the database.
-type batch struct {
-	s       *Store
-	written map[string]*pending
-	order   []string // keys in the order of their first write
-	meta    meta
-	touched []touched
-	buf     []byte
-}
-
-// touched is a window as the batch leaves it.
-type touched struct {
-	origin uint64
-	window window
-}
-
-// pending is a key's newest version in the batch; a version of 0 is a deletion.
-type pending struct{ kv KeyValue }
 
 // Apply brings committed entries into the store, in order and as one atomic batch that also holds how far the
 // store is. config and membership are the last ones among the entries; config 0 leaves them as they are.
@@ -35,7 +13,9 @@ func (s *Store) Apply(entries []Entry, config uint64, membership []byte) ([]Resu
 	if s.gen == nil {
 		return nil, ErrClosed
 	}
-	b := &batch{s: s, written: map[string]*pending{}, meta: s.meta}
+	b := &s.batch
+	b.begin()
+	defer b.end()
 	results := make([]Result, len(entries))
 	for i := range entries {
 		e := &entries[i]
@@ -105,7 +85,7 @@ func (b *batch) txn(t *Txn) (Result, error) {
 	}
 	w := &writing{batch: b, next: b.meta.revision + 1}
 	if chosen.pinned() {
-		w.undo = map[string]*pending{}
+		w.undo = map[string]*KeyValue{}
 	}
 	res, err := w.run(&chosen)
 	if err != nil {
@@ -125,7 +105,7 @@ type writing struct {
 	wrote bool
 	// undo holds what the batch knew, before the transaction, of each key that it wrote: nil for nothing.
 	// It is kept only for a transaction with a read at an explicit revision.
-	undo map[string]*pending
+	undo map[string]*KeyValue
 }
 
 func (w *writing) revision() Revision {
@@ -137,9 +117,12 @@ func (w *writing) revision() Revision {
 
 func (w *writing) run(b *branch) (Result, error) {
 	res := Result{Succeeded: b.succeeded}
+	if len(b.ops) > 0 {
+		res.Responses = make([]OpResult, len(b.ops))
+	}
 	nested := 0
 	for i := range b.ops {
-		var r OpResult
+		r := &res.Responses[i]
 		var err error
 		switch op := &b.ops[i]; {
 		case op.Put != nil:
@@ -157,7 +140,6 @@ func (w *writing) run(b *branch) (Result, error) {
 		if err != nil {
 			return Result{}, err
 		}
-		res.Responses = append(res.Responses, r)
 	}
 	res.Revision = w.revision()
 	return res, nil
@@ -177,64 +159,64 @@ func (w *writing) read(r *RangeRequest) (*RangeResult, error) {
 
 // before is the batch as it was when the transaction began.
 func (w *writing) before() *batch {
-	b := *w.batch
-	b.written, b.order = maps.Clone(w.written), nil
-	for _, key := range w.order {
-		if p, ours := w.undo[key]; ours && p == nil {
-			delete(b.written, key)
-			continue
-		} else if ours {
-			b.written[key] = p
+	b := &batch{s: w.s, meta: w.meta}
+	for i := range w.writes.list {
+		p := w.writes.list[i]
+		if old, ours := w.undo[string(p.kv.Key)]; !ours {
+			b.writes.put(p)
+		} else if old != nil {
+			p.kv = *old
+			b.writes.put(p)
 		}
-		b.order = append(b.order, key)
 	}
-	return &b
+	return b
 }
 
 func (w *writing) put(p *PutRequest) (*PutResult, error) {
 	res := &PutResult{}
 	kv := KeyValue{Key: p.Key, Value: p.Value, Lease: p.Lease, ModRevision: w.next, CreateRevision: w.next, Version: 1}
-	if p.PrevKV || p.IgnoreValue || p.IgnoreLease {
+	look := p.PrevKV || p.IgnoreValue || p.IgnoreLease
+	if look {
 		old, ok, err := w.get(p.Key)
 		if err != nil {
 			return nil, err
 		}
 		if ok {
-			kept := old.copy(false)
 			kv.CreateRevision, kv.Version = old.CreateRevision, old.Version+1
 			if p.IgnoreValue {
-				kv.Value = kept.Value
+				kv.Value = old.Value
 			}
 			if p.IgnoreLease {
-				kv.Lease = kept.Lease
+				kv.Lease = old.Lease
 			}
 			if p.PrevKV {
-				res.Prev = &kept
+				res.Prev = &old
 			}
 		}
-	} else if err := w.succeed(&kv); err != nil {
-		return nil, err
 	}
-	w.write(kv)
+	hash := w.s.hash(p.Key)
+	if !look {
+		if err := w.succeed(&kv, hash); err != nil {
+			return nil, err
+		}
+	}
+	w.write(kv, hash)
 	return res, nil
 }
 
 // succeed continues the version that the key has, from the batch, the cache, or the database.
-func (w *writing) succeed(kv *KeyValue) error {
-	if p := w.written[string(kv.Key)]; p != nil {
+func (w *writing) succeed(kv *KeyValue, hash uint64) error {
+	if p := w.writes.find(kv.Key, hash); p != nil {
 		if p.kv.Version > 0 {
 			kv.CreateRevision, kv.Version = p.kv.CreateRevision, p.kv.Version+1
 		}
 		return nil
 	}
-	old, ok := w.s.cache.get(kv.Key)
+	old, ok := w.s.cache.get(kv.Key, hash)
 	if !ok {
-		found, exists, err := w.s.lookup(kv.Key)
-		if err != nil {
+		var err error
+		if old, err = w.s.lookup(kv.Key, hash); err != nil {
 			return err
-		}
-		if exists {
-			old = found
 		}
 	}
 	if old.version > 0 {
@@ -243,32 +225,22 @@ func (w *writing) succeed(kv *KeyValue) error {
 	return nil
 }
 
-func (b *batch) write(kv KeyValue) {
-	if p := b.written[string(kv.Key)]; p != nil {
-		p.kv = kv
-		return
-	}
-	key := string(kv.Key)
-	b.written[key] = &pending{kv}
-	b.order = append(b.order, key)
-}
-
-func (w *writing) write(kv KeyValue) {
+func (w *writing) write(kv KeyValue, hash uint64) {
 	w.wrote = true
 	if w.undo != nil {
-		w.remember(kv.Key)
+		w.remember(kv.Key, hash)
 	}
-	w.batch.write(kv)
-	w.buf = w.meta.effect(w.buf, &kv)
+	w.batch.write(kv, hash)
 }
 
-func (w *writing) remember(key []byte) {
+func (w *writing) remember(key []byte, hash uint64) {
 	if _, done := w.undo[string(key)]; done {
 		return
 	}
-	var was *pending
-	if p := w.written[string(key)]; p != nil {
-		was = &pending{p.kv}
+	var was *KeyValue
+	if p := w.writes.find(key, hash); p != nil {
+		kv := p.kv
+		was = &kv
 	}
 	w.undo[string(key)] = was
 }
@@ -296,78 +268,8 @@ func (w *writing) delete(d *DeleteRequest) (*DeleteResult, error) {
 		return nil, err
 	}
 	for _, key := range victims {
-		w.write(KeyValue{Key: key})
+		w.write(KeyValue{Key: key}, w.s.hash(key))
 	}
 	res.Deleted = int64(len(victims))
 	return res, nil
-}
-
-func (b *batch) revision() Revision { return b.meta.revision }
-
-func (b *batch) get(key []byte) (KeyValue, bool, error) {
-	if p := b.written[string(key)]; p != nil {
-		return p.kv, p.kv.Version > 0, nil
-	}
-	return b.s.getKey(b.s.gen.db, key)
-}
-
-// scan merges what the batch has written with the database.
-func (b *batch) scan(lo, hi []byte, f func(KeyValue) bool) error {
-	var own []string
-	for _, key := range b.order {
-		if key >= string(lo) && (hi == nil || key < string(hi)) {
-			own = append(own, key)
-		}
-	}
-	slices.Sort(own)
-	going := true
-	emit := func(key string) {
-		if kv := b.written[key].kv; kv.Version > 0 && going {
-			going = f(kv)
-		}
-	}
-	err := scanKeys(b.s.gen.db, lo, hi, func(kv KeyValue) bool {
-		for len(own) > 0 && own[0] < string(kv.Key) && going {
-			emit(own[0])
-			own = own[1:]
-		}
-		if len(own) > 0 && own[0] == string(kv.Key) {
-			emit(own[0])
-			own = own[1:]
-		} else if going {
-			going = f(kv)
-		}
-		return going
-	})
-	for ; err == nil && going && len(own) > 0; own = own[1:] {
-		emit(own[0])
-	}
-	return err
-}
-
-// fill turns the batch into rows.
-func (b *batch) fill(rows *pebble.Batch) error {
-	var key []byte
-	slices.Sort(b.order) // the memory table finds the place of a key sooner from that of the key before it
-	for _, k := range b.order {
-		kv := &b.written[k].kv
-		key = rowKey(key[:0], kv.Key)
-		if kv.Version == 0 {
-			if err := rows.Delete(key, nil); err != nil {
-				return err
-			}
-			continue
-		}
-		b.buf = appendVersion(b.buf[:0], kv)
-		if err := rows.Set(key, b.buf, nil); err != nil {
-			return err
-		}
-	}
-	for i := range b.touched {
-		t := &b.touched[i]
-		if err := rows.Set(rowWindow(t.origin), t.window.appendTo(nil), nil); err != nil {
-			return err
-		}
-	}
-	return rows.Set(rowApplied(), b.meta.append(nil), nil)
 }

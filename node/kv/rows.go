@@ -64,10 +64,13 @@ type meta struct {
 
 // effect adds what one operation left of a key to the checksum of effects: the key, and its row, which is all
 // zeros if the key was deleted. room is for scratch.
-func (m *meta) effect(room []byte, kv *KeyValue) []byte {
-	room = appendVersion(appendBytes(room[:0], kv.Key), kv)
-	m.Effects = crc32.Update(m.Effects, crc32.MakeTable(crc32.Castagnoli), room)
-	return room
+func (m *meta) effect(room *[]byte, kv *KeyValue, row []byte) {
+	table := crc32.MakeTable(crc32.Castagnoli)
+	*room = appendBytes((*room)[:0], kv.Key)
+	if kv.Version == 0 {
+		*room = appendVersion(*room, &KeyValue{})
+	}
+	m.Effects = crc32.Update(crc32.Update(m.Effects, table, *room), table, row)
 }
 
 func (m *meta) append(b []byte) []byte {

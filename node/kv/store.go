@@ -1,10 +1,9 @@
 package kv
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"runtime"
+	"hash/maphash"
 	"sync"
 	"sync/atomic"
 
@@ -57,6 +56,8 @@ type Store struct {
 	meta    meta
 	windows map[uint64]window
 	cache   *metaCache
+	batch   batch
+	seed    maphash.Seed
 	lookups uint64 // puts that had to read the database
 
 	lastGeneration atomic.Uint64 // the highest number given to a generation
@@ -98,7 +99,8 @@ func (g *generation) release() error {
 // that what is there is damaged; then, and after any other error, nothing has been removed.
 func Open(dir string, opts Options) (*Store, error) {
 	opts.fill()
-	s := &Store{dir: dir, opts: opts, cache: newMetaCache(opts.CacheSlots)}
+	s := &Store{dir: dir, opts: opts, cache: newMetaCache(opts.CacheSlots), seed: maphash.MakeSeed()}
+	s.batch.s = s
 	number, exists, err := s.currentGeneration()
 	if err != nil {
 		return nil, err
@@ -229,7 +231,7 @@ func readWindows(r pebble.Reader) (map[uint64]window, error) {
 
 // commit writes the batch's rows at once and lets readers see them.
 func (s *Store) commit(b *batch) error {
-	rows := s.gen.db.NewBatch()
+	rows := s.gen.db.NewBatchWithSize(len(b.rows) + 64*len(b.writes.list) + 1024)
 	defer rows.Close()
 	if s.meta.Index == 0 {
 		if err := rows.Set(rowVersion(), []byte{layoutVersion}, nil); err != nil {
@@ -254,61 +256,11 @@ func (s *Store) commit(b *batch) error {
 	for i := range b.touched {
 		s.windows[b.touched[i].origin] = b.touched[i].window
 	}
-	for _, key := range b.order {
-		kv := &b.written[key].kv
-		s.cache.put(kv.Key, prior{create: kv.CreateRevision, mod: kv.ModRevision, version: kv.Version, lease: kv.Lease})
+	for i := range b.writes.list {
+		p := &b.writes.list[i]
+		s.cache.put(p.kv.Key, p.hash, p.kv.prior())
 	}
 	return nil
-}
-
-// lookup reads what a put needs of a key from the database and remembers it.
-func (s *Store) lookup(key []byte) (prior, bool, error) {
-	s.lookups++
-	kv, ok, err := s.getKey(s.gen.db, key)
-	if err != nil {
-		return prior{}, false, err
-	}
-	p := prior{create: kv.CreateRevision, mod: kv.ModRevision, version: kv.Version, lease: kv.Lease}
-	s.cache.put(key, p)
-	return p, ok, nil
-}
-
-// getKey reads one key; the value is a copy.
-func (s *Store) getKey(r pebble.Reader, key []byte) (KeyValue, bool, error) {
-	var room [128]byte
-	v, closer, err := r.Get(rowKey(room[:0], key))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return KeyValue{}, false, nil
-	}
-	if err != nil {
-		return KeyValue{}, false, damage(fmt.Sprintf("key %q", key), err)
-	}
-	defer closer.Close()
-	kv, err := decodeVersion(key, append([]byte(nil), v...))
-	return kv, err == nil, err
-}
-
-// scanKeys reads [lo, hi) in order; what f gets is reused.
-func scanKeys(r pebble.Reader, lo, hi []byte, f func(KeyValue) bool) error {
-	upper := []byte{prefixKey + 1}
-	if hi != nil {
-		upper = rowKey(nil, hi)
-	}
-	it, err := r.NewIter(&pebble.IterOptions{LowerBound: rowKey(nil, lo), UpperBound: upper})
-	if err != nil {
-		return damage("a range", err)
-	}
-	defer it.Close()
-	for ok := it.First(); ok; ok = it.Next() {
-		kv, err := decodeVersion(it.Key()[1:], it.Value())
-		if err != nil {
-			return err
-		}
-		if !f(kv) {
-			break
-		}
-	}
-	return damage("a range", it.Error())
 }
 
 // Applied reports how far the store is.
@@ -341,73 +293,6 @@ func (s *Store) Flush() error {
 	defer v.Close()
 	return v.gen.db.Flush()
 }
-
-// Read runs a read-only transaction on a consistent view.
-func (s *Store) Read(ctx context.Context, t Txn) (Result, error) {
-	if err := ctx.Err(); err != nil {
-		return Result{}, err
-	}
-	if len(t.Compares) == 0 && len(t.Success) == 1 && t.Success[0].Range != nil && len(t.Success[0].Range.End) == 0 {
-		if res, ok, err := s.readOne(t.Success[0].Range); ok || err != nil {
-			return res, err
-		}
-	}
-	v := s.View()
-	defer v.Close()
-	b, err := choose(v, &t)
-	if err == nil {
-		err = check(v, &b)
-	}
-	if err != nil {
-		return Result{}, err
-	}
-	return readTxn(v, &b)
-}
-
-// readOne reads a single key without a snapshot: it looks, and looks whether a batch was committed meanwhile.
-// ok is false when that keeps happening.
-func (s *Store) readOne(r *RangeRequest) (Result, bool, error) {
-	for range 4 {
-		before := s.seq.Load()
-		if before%2 == 1 {
-			runtime.Gosched()
-			continue
-		}
-		v, err := s.acquire()
-		if err != nil {
-			return Result{}, false, err
-		}
-		src := oneSource{s: s, v: v}
-		err = checkRevision(&src, r)
-		var res *RangeResult
-		if err == nil {
-			res, err = readRange(&src, r)
-		}
-		if err := v.Close(); err != nil {
-			return Result{}, false, err
-		}
-		if s.seq.Load() != before {
-			continue
-		}
-		if err != nil {
-			return Result{}, false, err
-		}
-		return Result{Revision: res.Revision, Succeeded: true, Responses: []OpResult{{Range: res}}}, true, nil
-	}
-	return Result{}, false, nil
-}
-
-// oneSource reads the database as it is.
-type oneSource struct {
-	s *Store
-	v *View
-}
-
-func (o *oneSource) get(key []byte) (KeyValue, bool, error) { return o.s.getKey(o.v.gen.db, key) }
-func (o *oneSource) scan(lo, hi []byte, f func(KeyValue) bool) error {
-	return scanKeys(o.v.gen.db, lo, hi, f)
-}
-func (o *oneSource) revision() Revision { return o.v.meta.revision }
 
 // Size is the database's size on disk in bytes, 0 once the store is closed.
 func (s *Store) Size() int64 {

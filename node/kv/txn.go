@@ -10,7 +10,7 @@ import (
 // source is the state that a transaction reads: a consistent view of the database, or a batch in the making
 // on top of it.
 type source interface {
-	// get returns the newest version of key; its value may be reused by the next call.
+	// get returns the newest version of key, which is the caller's.
 	get(key []byte) (KeyValue, bool, error)
 	// scan calls f for every key in [lo, hi) in order, hi nil for no end, until f returns false. What f
 	// gets may be reused by the next call.
@@ -115,7 +115,7 @@ func check(src source, b *branch) error {
 		case op.Put != nil:
 			err = checkPut(src, op.Put)
 		case op.Range != nil:
-			err = checkRevision(src, op.Range)
+			err = checkRevision(src.revision(), op.Range)
 		case op.Txn != nil:
 			err = check(src, &b.nested[nested])
 			nested++
@@ -141,8 +141,8 @@ func checkPut(src source, p *PutRequest) error {
 	return err
 }
 
-func checkRevision(src source, r *RangeRequest) error {
-	switch now := src.revision(); {
+func checkRevision(now Revision, r *RangeRequest) error {
+	switch {
 	case r.Revision > now:
 		return ErrFutureRevision
 	case r.Revision > 0 && r.Revision < now:
@@ -151,29 +151,47 @@ func checkRevision(src source, r *RangeRequest) error {
 	return nil
 }
 
-// readRange answers a range on src. Keys and values are copied.
+// readRange answers a range on src. What it returns is the caller's.
 func readRange(src source, r *RangeRequest) (*RangeResult, error) {
 	res := &RangeResult{Revision: src.revision()}
 	lo, hi, one := bounds(r.Key, r.End)
-	fetchAll := r.Order != SortNone || r.Target != SortByKey || r.filtered()
-	visit := func(kv KeyValue) bool {
-		res.Count++
-		if !r.CountOnly && r.wants(&kv) && (fetchAll || r.Limit <= 0 || int64(len(res.KVs)) <= r.Limit) {
-			res.KVs = append(res.KVs, kv.copy(r.KeysOnly && r.Target != SortByValue))
-		}
-		return true
-	}
 	if one {
 		kv, ok, err := src.get(lo)
 		if err != nil {
 			return nil, err
 		}
 		if ok {
-			visit(kv)
+			res.visit(r, kv)
 		}
-	} else if err := src.scan(lo, hi, visit); err != nil {
+	} else if err := src.scan(lo, hi, func(kv KeyValue) bool {
+		if res.takes(r, &kv) {
+			kv = kv.copy(r.dropsValue())
+		}
+		res.visit(r, kv)
+		return true
+	}); err != nil {
 		return nil, err
 	}
+	res.finish(r)
+	return res, nil
+}
+
+// takes reports whether the next key is part of the answer, before sorting and the last cut. One more than the limit
+// is, to know that there is more.
+func (res *RangeResult) takes(r *RangeRequest, kv *KeyValue) bool {
+	return !r.CountOnly && r.wants(kv) && (r.fetchesAll() || int64(len(res.KVs)) <= r.Limit)
+}
+
+// visit counts a key of the range and takes it, if it is wanted, as it is.
+func (res *RangeResult) visit(r *RangeRequest, kv KeyValue) {
+	res.Count++
+	if res.takes(r, &kv) {
+		res.KVs = append(res.KVs, kv)
+	}
+}
+
+// finish sorts and cuts.
+func (res *RangeResult) finish(r *RangeRequest) {
 	r.sort(res.KVs)
 	if r.Limit > 0 && int64(len(res.KVs)) > r.Limit {
 		res.KVs, res.More = res.KVs[:r.Limit], true
@@ -183,8 +201,15 @@ func readRange(src source, r *RangeRequest) (*RangeResult, error) {
 			res.KVs[i].Value = nil
 		}
 	}
-	return res, nil
 }
+
+// fetchesAll says that the limit cuts only after sorting and filtering.
+func (r *RangeRequest) fetchesAll() bool {
+	return r.Limit <= 0 || r.Order != SortNone || r.Target != SortByKey || r.filtered()
+}
+
+// dropsValue says that values are neither answered nor sorted by.
+func (r *RangeRequest) dropsValue() bool { return r.KeysOnly && r.Target != SortByValue }
 
 func (kv *KeyValue) copy(keysOnly bool) KeyValue {
 	c := *kv

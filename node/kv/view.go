@@ -29,13 +29,22 @@ func (s *Store) View() *View {
 
 // acquire pins the generation in force. The only error is ErrClosed.
 func (s *Store) acquire() (*View, error) {
+	p, err := s.pin()
+	if err != nil {
+		return nil, err
+	}
+	return &View{gen: p.gen, meta: p.meta}, nil
+}
+
+// pin is acquire for a caller that releases the generation itself.
+func (s *Store) pin() (*published, error) {
 	for {
 		p := s.published.Load()
 		if p.gen == nil {
 			return nil, ErrClosed
 		}
 		if n := p.gen.refs.Load(); n > 0 && p.gen.refs.CompareAndSwap(n, n+1) {
-			return &View{gen: p.gen, meta: p.meta}, nil
+			return p, nil
 		}
 	}
 }
@@ -61,7 +70,7 @@ func (v *View) get(key []byte) (KeyValue, bool, error) {
 	if v.gen == nil {
 		return KeyValue{}, false, ErrClosed
 	}
-	return (*Store)(nil).getKey(v.snap, key)
+	return getKey(v.snap, key)
 }
 
 func (v *View) scan(lo, hi []byte, f func(KeyValue) bool) error {

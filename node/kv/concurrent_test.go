@@ -1,0 +1,93 @@
+package kv
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// TestReadersBesideTheApplier: while batches are applied, flushed, and a snapshot takes the state's place, every read
+// sees whole transactions, in step with the revision it reports, and never an older state than one it has seen.
+func TestReadersBesideTheApplier(t *testing.T) {
+	fs := vfs.NewMem()
+	s := mustOpen(t, "s", small(fs))
+	var done atomic.Bool
+	var readers sync.WaitGroup
+	for reader := range 3 {
+		readers.Go(func() { readAlong(t, s, reader, &done) })
+	}
+	ahead := mustOpen(t, "ahead", small(fs))
+	index := uint64(0)
+	for round := range 6 {
+		for range 40 {
+			entries := twins(index+1, 5)
+			index += 5
+			mustApply(t, ahead, entries)
+			if round%2 == 0 {
+				mustApply(t, s, entries)
+			}
+		}
+		if err := s.Flush(); err != nil {
+			t.Error(err)
+		}
+		if round%2 == 1 {
+			transfer(t, ahead, s)
+		}
+	}
+	done.Store(true)
+	readers.Wait()
+	if a, b := hashOf(t, s), hashOf(t, ahead); a != b {
+		t.Errorf("states %s and %s", a, b)
+	}
+	mustClose(t, s)
+	mustClose(t, ahead)
+}
+
+// twins are entries that each write two keys alike: the entry's index.
+func twins(first uint64, n int) []Entry {
+	var entries []Entry
+	for i := first; i < first+uint64(n); i++ {
+		value := fmt.Appendf(nil, "%d", i)
+		c := Command{ID: CommandID{Origin: 1, Boot: 1, Seq: i}, Floor: i, Txn: Txn{Success: []Op{
+			{Put: &PutRequest{Key: []byte("a"), Value: value}}, {Put: &PutRequest{Key: []byte("z"), Value: value}},
+		}}}
+		entries = append(entries, Entry{Index: i, Term: 1, Command: c.AppendTo(nil)})
+	}
+	return entries
+}
+
+func readAlong(t *testing.T, s *Store, reader int, done *atomic.Bool) {
+	pair := Txn{Success: []Op{{Range: &RangeRequest{Key: []byte("a"), End: []byte{0}}}}}
+	last, reads := Revision(1), 0
+	for ; !done.Load() || reads == 0; reads++ {
+		txn := pair
+		if reads%2 == reader%2 {
+			txn = get("z")
+		}
+		r, err := s.Read(t.Context(), txn)
+		if err != nil {
+			t.Errorf("read %d: %v", reads, err)
+			return
+		}
+		got := r.Responses[0].Range
+		want := fmt.Sprint(r.Revision - 1) // entry i makes revision i+1
+		for _, kv := range got.KVs {
+			if string(kv.Value) != want || kv.ModRevision != r.Revision {
+				t.Errorf("read %d at revision %d: %s", reads, r.Revision, show(&r))
+				return
+			}
+		}
+		if r.Revision < last || r.Revision > 1 && int(got.Count) != len(txn.Success[0].Range.End)+1 {
+			t.Errorf("read %d: revision %d after %d: %s", reads, r.Revision, last, show(&r))
+			return
+		}
+		last = r.Revision
+		if at := s.Applied().Index; at < uint64(last)-1 {
+			t.Errorf("read revision %d, but only entry %d is said to be applied", last, at)
+			return
+		}
+	}
+}

@@ -1,0 +1,134 @@
+package kv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// getKey reads one key; what it returns is the caller's.
+func getKey(r pebble.Reader, key []byte) (KeyValue, bool, error) {
+	v, closer, err := getRow(r, key)
+	if v == nil {
+		return KeyValue{}, false, err
+	}
+	own := make([]byte, len(key)+len(v))
+	copy(own[copy(own, key):], v)
+	kv, err := decodeVersion(own[:len(key):len(key)], own[len(key):])
+	return kv, err == nil, errors.Join(err, closer.Close())
+}
+
+// getRow reads a key's row, nil if there is none; it is valid until closer is closed.
+func getRow(r pebble.Reader, key []byte) (row []byte, closer interface{ Close() error }, err error) {
+	var room [128]byte
+	v, closer, err := r.Get(rowKey(room[:0], key))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, damage(fmt.Sprintf("key %q", key), err)
+	}
+	return v, closer, nil
+}
+
+// lookup reads what a put needs of a key from the database and remembers it.
+func (s *Store) lookup(key []byte, hash uint64) (prior, error) {
+	s.lookups++
+	var old KeyValue
+	v, closer, err := getRow(s.gen.db, key)
+	if v != nil {
+		old, err = decodeVersion(key, v)
+		err = errors.Join(err, closer.Close())
+	}
+	if err != nil {
+		return prior{}, err
+	}
+	s.cache.put(key, hash, old.prior())
+	return old.prior(), nil
+}
+
+// scanKeys reads [lo, hi) in order; what f gets is reused.
+func scanKeys(r pebble.Reader, lo, hi []byte, f func(KeyValue) bool) error {
+	upper := []byte{prefixKey + 1}
+	if hi != nil {
+		upper = rowKey(nil, hi)
+	}
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: rowKey(nil, lo), UpperBound: upper})
+	if err != nil {
+		return damage("a range", err)
+	}
+	defer it.Close()
+	for ok := it.First(); ok; ok = it.Next() {
+		kv, err := decodeVersion(it.Key()[1:], it.Value())
+		if err != nil {
+			return err
+		}
+		if !f(kv) {
+			break
+		}
+	}
+	return damage("a range", it.Error())
+}
+
+// Read runs a read-only transaction on a consistent view.
+func (s *Store) Read(ctx context.Context, t Txn) (Result, error) {
+	if err := ctx.Err(); err != nil {
+		return Result{}, err
+	}
+	if len(t.Compares) == 0 && len(t.Success) == 1 && t.Success[0].Range != nil && len(t.Success[0].Range.End) == 0 {
+		if res, ok, err := s.readOne(t.Success[0].Range); ok || err != nil {
+			return res, err
+		}
+	}
+	v := s.View()
+	defer v.Close()
+	b, err := choose(v, &t)
+	if err == nil {
+		err = check(v, &b)
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	return readTxn(v, &b)
+}
+
+// readOne reads a single key without a snapshot: it looks, and looks whether a batch was committed meanwhile.
+// ok is false when that keeps happening.
+func (s *Store) readOne(r *RangeRequest) (Result, bool, error) {
+	for range 4 {
+		before := s.seq.Load()
+		if before%2 == 1 {
+			runtime.Gosched()
+			continue
+		}
+		p, err := s.pin()
+		if err != nil {
+			return Result{}, false, err
+		}
+		var kv KeyValue
+		var ok bool
+		err = checkRevision(p.meta.revision, r)
+		if err == nil {
+			kv, ok, err = getKey(p.gen.db, r.Key)
+		}
+		if err := p.gen.release(); err != nil {
+			return Result{}, false, err
+		}
+		if s.seq.Load() != before {
+			continue
+		}
+		if err != nil {
+			return Result{}, false, err
+		}
+		res := &RangeResult{Revision: p.meta.revision}
+		if ok {
+			res.visit(r, kv)
+		}
+		res.finish(r)
+		return Result{Revision: res.Revision, Succeeded: true, Responses: []OpResult{{Range: res}}}, true, nil
+	}
+	return Result{}, false, nil
+}
