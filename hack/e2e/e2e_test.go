@@ -1,0 +1,84 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	api "raftsman.dev/api/v1alpha1"
+)
+
+// TestEndToEnd is the whole suite: scenarios on one dev cluster, in an order in which the later ones find what
+// the earlier ones left. Each is named after the promise that it holds. One of them alone, on a cluster that
+// is kept between runs:
+//
+//	RAFTSMAN_E2E=1 RAFTSMAN_E2E_KEEP=1 go test -v -count=1 -run 'TestEndToEnd/(install|scale)' -timeout 30m .
+func TestEndToEnd(t *testing.T) {
+	if os.Getenv("RAFTSMAN_E2E") == "" {
+		t.Skip("NOT RUN: the end-to-end tests need root, Linux and about a quarter of an hour: `make e2e` runs them")
+	}
+	s := begin(t)
+	began := time.Now()
+	scenarios := []struct {
+		name  string
+		run   func(*testing.T)
+		vital bool // nothing works without it
+	}{
+		{"install: helm install --wait and kubectl wait do what they promise", s.install, true},
+		{"image: the loaded image is the Dockerfile's final stage", s.loadedImage, false},
+		{"clients: put and get by Service name and at each member from another namespace", s.clients, false},
+		{"scale: to five and to three under load", s.scale, false},
+		{"leader killed: writes resume within 3 s", s.leaderKilled, false},
+		{"all containers killed: the cluster returns with all data", s.allKilled, false},
+		{"all Pods deleted: the cluster returns with all data", s.allDeleted, false},
+		{"Pod and volume deleted: the member is replaced under a new ID", s.volumeDeleted, false},
+		{"pod-0's volume deleted: never a second cluster", s.founderLost, false},
+		{"operator killed in the middle: leader killed", s.leaderKilledWithoutOperator, false},
+		{"operator killed in the middle: scale", s.scaleWithoutOperator, false},
+		{"operator killed in the middle: all Pods deleted", s.allDeletedWithoutOperator, false},
+		{"operator killed in the middle: Pod and volume deleted", s.volumeDeletedWithoutOperator, false},
+		{"operator killed in the middle: pod-0's volume deleted", s.founderLostWithoutOperator, false},
+		{"isolated leader: acknowledges nothing and steps down", s.isolatedLeader, false},
+		{"stopped member: catches up from the log", s.stoppedBriefly, false},
+		{"stopped member: catches up by snapshot, states are equal", s.stoppedLong, false},
+		{"stale addresses: members find each other through the headless service", s.staleAddresses, false},
+		{"columns: kubectl get shows them", s.columns, false},
+		{"manifest: the one-file install works, after helm uninstall", s.manifest, false},
+	}
+	for _, x := range scenarios {
+		ok := t.Run(x.name, func(t *testing.T) {
+			before := time.Now()
+			s.say("--- %s", x.name)
+			defer s.explain(t, len(s.seen.Events(0)))
+			defer func() {
+				s.say("--- failed=%v after %v: %s", t.Failed(), time.Since(before).Round(time.Second), x.name)
+			}()
+			x.run(t)
+		})
+		if !ok && x.vital {
+			t.Fatalf("%s failed: nothing else can work", x.name)
+		}
+	}
+	t.Run("vocabulary: what this suite answers for was seen", s.vocabulary)
+	s.say("all scenarios took %v", time.Since(began).Round(time.Second))
+}
+
+// explain tells, when a scenario has failed, what the operator has said since it began.
+func (s *suite) explain(t *testing.T, events int) {
+	if !t.Failed() {
+		return
+	}
+	t.Logf("events of RaftClusters since the scenario began:\n  %s", lines(s.seen.Events(events)))
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	for _, args := range [][]string{
+		{"get", "raftclusters,pods,pvc", "-A", "-o", "wide"},
+		{"logs", "-n", system, "-l", api.LabelPart + "=operator", "--tail=40"},
+		{"logs", "-n", home, "-l", api.LabelCluster + "=" + name, "--tail=25", "--prefix"},
+	} {
+		text, err := s.k.Run(ctx, s.k.Kubectl, args...)
+		t.Logf("kubectl %s: %v\n%s", strings.Join(args, " "), err, text)
+	}
+}
