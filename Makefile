@@ -67,7 +67,7 @@ verify: ## format, vet, lint, generated files current, import table, tidy
 	hack/verify.sh
 
 .PHONY: test
-test: unit race ## all that this machine can run
+test: unit race e2e ## unit tests, the core under the race detector, then end to end (which needs root on Linux)
 
 .PHONY: unit
 unit: programs ## unit tests of every module, planner loops and the operator on a real API server included
@@ -84,6 +84,10 @@ race: ## core packages under the race detector
 .PHONY: sim
 sim: ## whole groups in seeded worlds: SEED=n for one with its story, FOR=10m for a soak; else two minutes
 	go test ./node/sim -count=1 -run TestSim -v -timeout 0 $(if $(SEED),-sim.seed $(SEED),-sim.for $(or $(FOR),2m))
+
+.PHONY: e2e
+e2e: ## end-to-end tests on a Kubernetes on this machine; root on Linux; about a quarter of an hour
+	cd hack/e2e && RAFTSMAN_E2E=1 go test -count=1 -v -timeout 60m -run 'TestEndToEnd|TestQuickstart' .
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 10s) each
