@@ -146,6 +146,7 @@ type Duration string
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.size) || !has(oldSelf.size) || quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0",message="storage may not shrink: a volume cannot be made smaller; keep storage.size, or make a new cluster and copy the data"
 // +kubebuilder:validation:XValidation:rule="!has(self.size) || !has(oldSelf.size) || quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) <= 0",message="storage.size cannot be raised in this version: keep it, or make a new cluster of that size and copy the data"
+// +kubebuilder:validation:XValidation:rule="!has(self.accessMode) || !has(oldSelf.accessMode) || self.accessMode == oldSelf.accessMode",message="storage.accessMode is fixed when the cluster is made: keep it, or make a new cluster and copy the data"
 // +kubebuilder:validation:XValidation:rule="has(self.className) == has(oldSelf.className) && (!has(self.className) || self.className == oldSelf.className)",message="storage.className is fixed when the cluster is made: keep it, or make a new cluster and copy the data"
 type StorageSpec struct {
 	// Size of the volume.
@@ -156,6 +157,11 @@ type StorageSpec struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	ClassName *string `json:"className,omitempty"`
+	// AccessMode of the volume. ReadWriteOncePod, where the class's driver has it, lets no second Pod use it.
+	// +optional
+	// +kubebuilder:default=ReadWriteOnce
+	// +kubebuilder:validation:Enum=ReadWriteOnce;ReadWriteOncePod
+	AccessMode corev1.PersistentVolumeAccessMode `json:"accessMode,omitempty"`
 	// Retention says what becomes of volumes that are no longer used.
 	// +optional
 	// +kubebuilder:default={}

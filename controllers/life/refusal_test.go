@@ -27,6 +27,8 @@ func refusals() []refusal {
 		{"growing storage", "{storage: {size: 1Gi}}", "{storage: {size: 2Gi}}", "storage.size cannot be raised in this version"},
 		{"another class", "{storage: {className: a}}", "{storage: {className: b}}", "storage.className is fixed when the cluster is made"},
 		{"a class added", "{storage: {size: 1Gi}}", "{storage: {className: b}}", "storage.className is fixed when the cluster is made"},
+		{"another access mode", "{}", "{storage: {accessMode: ReadWriteOncePod}}", "storage.accessMode is fixed when the cluster is made"},
+		{"shared access", "", "{storage: {accessMode: ReadWriteMany}}", "supported values"},
 		{"hasty elections", "", "{electionTimeout: 300ms, heartbeatInterval: 100ms}", "electionTimeout must be at least 5 times heartbeatInterval"},
 		{"hasty against the default", "", "{electionTimeout: 400ms}", "electionTimeout must be at least 5 times heartbeatInterval"},
 		{"short elections", "", "{electionTimeout: 50ms, heartbeatInterval: 10ms}", "electionTimeout must be between 100ms and 60s"},

@@ -36,7 +36,7 @@ func Describe(status *api.RaftClusterStatus, generation int64, want Spec, seen O
 	status.Members = members(want, seen)
 	status.Version = commonVersion(seen)
 	status.Operation = operation(seen.Latched.Operation, step, now)
-	conditions(status, generation, want, seen, step)
+	conditions(status, generation, want, seen, step, now)
 }
 
 // operation carries the start of an operation over from one step to the next.
@@ -135,13 +135,16 @@ func lag(seen Observation, id string) string {
 }
 
 // conditions writes the closed set of conditions. Reconciling and Stalled are there only while they are true.
-func conditions(status *api.RaftClusterStatus, generation int64, want Spec, seen Observation, step Step) {
+func conditions(status *api.RaftClusterStatus, generation int64, want Spec, seen Observation, step Step, now time.Time) {
 	set := func(kind string, is bool, reason, message string) {
 		value := metav1.ConditionFalse
 		if is {
 			value = metav1.ConditionTrue
 		}
-		meta.SetStatusCondition(&status.Conditions, metav1.Condition{Type: kind, Status: value, Reason: reason, Message: message, ObservedGeneration: generation})
+		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
+			Type: kind, Status: value, Reason: reason, Message: message, ObservedGeneration: generation,
+			LastTransitionTime: metav1.NewTime(now.Truncate(time.Second)), // kept only where the status changes
+		})
 	}
 	available := seen.Available()
 	resting := step.Kind == Rest && step.Stalled == "" && step.Reason != api.ReasonPaused && !want.Deleting

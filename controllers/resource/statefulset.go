@@ -49,10 +49,14 @@ func StatefulSet(c *api.RaftCluster, d Defaults, replicas int32) *appsv1.Statefu
 }
 
 func claim(c *api.RaftCluster) corev1.PersistentVolumeClaim {
+	mode := c.Spec.Storage.AccessMode
+	if mode == "" {
+		mode = corev1.ReadWriteOnce
+	}
 	return corev1.PersistentVolumeClaim{
 		ObjectMeta: metav1.ObjectMeta{Name: volume, Labels: Selector(c)},
 		Spec: corev1.PersistentVolumeClaimSpec{
-			AccessModes:      []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+			AccessModes:      []corev1.PersistentVolumeAccessMode{mode},
 			StorageClassName: c.Spec.Storage.ClassName,
 			Resources:        corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: c.Spec.Storage.Size}},
 		},
