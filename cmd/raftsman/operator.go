@@ -52,12 +52,15 @@ func newOperatorCommand() *cobra.Command {
 }
 
 func runOperator(ctx context.Context, o controllers.Options) error {
-	logf.SetLogger(o.Log)
-	klog.SetLogger(o.Log)
+	if err := o.Validate(); err != nil {
+		return err
+	}
 	rest, err := config.GetConfig()
 	if err != nil {
-		return fmt.Errorf("find the API server: %w (run inside Kubernetes, or set KUBECONFIG)", err)
+		return fmt.Errorf("find the API server: this is no Pod and there is no kubeconfig: set KUBECONFIG (%w)", err)
 	}
+	logf.SetLogger(o.Log)
+	klog.SetLogger(o.Log)
 	m, err := controllers.NewManager(rest, o)
 	if err != nil {
 		return err
