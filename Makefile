@@ -89,6 +89,10 @@ sim: ## whole groups in seeded worlds: SEED=n for one with its story, FOR=10m fo
 e2e: ## end-to-end tests on a Kubernetes on this machine; root on Linux; about a quarter of an hour
 	cd hack/e2e && RAFTSMAN_E2E=1 go test -count=1 -v -timeout 60m -run 'TestEndToEnd|TestQuickstart' .
 
+.PHONY: mutants
+mutants: ## plant known bugs one by one and demand that the checks catch them (half an hour)
+	go run ./hack/mutants $(MUTANTS_FLAGS)
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 10s) each
 	hack/fuzz.sh $(FUZZTIME)

@@ -139,6 +139,13 @@ func (h *host) crash() {
 	}
 	h.state = state
 	h.w.truth.stopped(h)
+	if h.w.rng.IntN(3) == 0 { // a process that is back before anybody has noticed is the harder case
+		h.w.after(h.w.between(millisecond, 100*millisecond), func() {
+			if !h.up() {
+				h.start()
+			}
+		})
+	}
 }
 
 // pause stops the process for a while; everything that was to happen in it happens after.
@@ -182,7 +189,15 @@ func (h *host) WriterReady() {
 		return
 	}
 	h.writing = true
-	h.later(h.w.between(30, 300)+h.diskDelay, func() {
+	delay := h.diskTime()
+	if !h.w.calm && h.w.chance(h.w.weather.CrashInWrite) {
+		// The power goes while something waits for the disk: what was promised too early is forgotten.
+		h.later(h.w.between(0, delay), func() {
+			h.w.fault("power lost before a write")
+			h.crash()
+		})
+	}
+	h.later(delay, func() {
 		h.writing = false
 		w, err := h.replica.Writer().Run()
 		if h.died(err) {
@@ -192,6 +207,16 @@ func (h *host) WriterReady() {
 		h.replica.Wrote(w)
 		h.pump()
 	})
+}
+
+// diskTime is how long the disk takes for one write: mostly little, now and then as long as an election.
+func (h *host) diskTime() int64 {
+	d := h.w.between(30, 300) + h.diskDelay
+	if h.w.chance(h.w.weather.Stutter) {
+		h.w.fault("disk stutters")
+		d += h.w.between(millisecond, second)
+	}
+	return d
 }
 
 // died ends the process after a write that the power's loss cut short; any other error is a finding.

@@ -7,12 +7,14 @@ import "math/rand/v2"
 // happens without it.
 type Weather struct {
 	Loss, Duplication, Delay int
-	Partition, Heal          int64
-	Crash, Restart           int64
-	AllCrash                 int64
-	Pause                    int64
-	SlowDisk, TornWrite      int64
-	Membership, Transfer     int64
+	// CrashInWrite and Stutter are per million writes.
+	CrashInWrite, Stutter int
+	Partition, Heal       int64
+	Crash, Restart        int64
+	AllCrash              int64
+	Pause                 int64
+	SlowDisk, TornWrite   int64
+	Membership, Transfer  int64
 	// Members is the size to begin with, KeepEntries how short the logs are kept, Clients how many ask at once.
 	Members     int
 	KeepEntries uint64
@@ -29,6 +31,7 @@ func Draw(rng *rand.Rand) Weather {
 	}
 	return Weather{
 		Loss: int(some(60, 1000, 150_000)), Duplication: int(some(50, 1000, 100_000)), Delay: int(some(50, 1000, 60_000)),
+		CrashInWrite: int(some(60, 100, 5000)), Stutter: int(some(50, 1000, 100_000)),
 		Partition: some(60, 2000, 20_000), Heal: 500 + rng.Int64N(8000),
 		Crash: some(60, 1500, 20_000), Restart: 300 + rng.Int64N(5000), AllCrash: some(20, 15_000, 60_000),
 		Pause: some(30, 3000, 20_000), SlowDisk: some(30, 2000, 20_000), TornWrite: some(40, 3000, 20_000),
