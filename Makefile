@@ -87,6 +87,7 @@ sim: ## whole groups in seeded worlds: SEED=n for one with its story, FOR=10m fo
 
 .PHONY: e2e
 e2e: ## end-to-end tests on a Kubernetes on this machine; root on Linux; about a quarter of an hour
+	cd hack/devcluster && DEVCLUSTER_REAL=1 go test -count=1 -v -timeout 40m -run TestReal .
 	cd hack/e2e && RAFTSMAN_E2E=1 go test -count=1 -v -timeout 60m -run 'TestEndToEnd|TestQuickstart' .
 
 .PHONY: mutants
