@@ -17,7 +17,6 @@ type batch struct {
 	meta    meta
 	touched []touched
 	buf     []byte
-	order   []int32
 }
 
 // touched is a window as the batch leaves it.
@@ -39,7 +38,7 @@ const maxKept = 8 << 20
 func (b *batch) end() {
 	b.writes.clear()
 	clear(b.touched)
-	b.touched, b.rows, b.order = b.touched[:0], b.rows[:0], b.order[:0]
+	b.touched, b.rows = b.touched[:0], b.rows[:0]
 	if cap(b.rows) > maxKept {
 		b.rows = nil
 	}
@@ -69,18 +68,18 @@ func (b *batch) get(key []byte) (KeyValue, bool, error) {
 func (b *batch) scan(lo, hi []byte, f func(KeyValue) bool) error {
 	own := b.writes.within(lo, hi)
 	going := true
-	emit := func(kv *KeyValue) {
-		if kv.Version > 0 && going {
-			going = f(*kv)
+	emit := func(place int32) {
+		if kv := b.writes.list[place].kv; kv.Version > 0 && going {
+			going = f(kv)
 		}
 	}
 	err := scanKeys(b.s.gen.db, lo, hi, func(kv KeyValue) bool {
-		for len(own) > 0 && bytes.Compare(own[0].kv.Key, kv.Key) < 0 && going {
-			emit(&own[0].kv)
+		for len(own) > 0 && bytes.Compare(b.writes.key(own[0]), kv.Key) < 0 && going {
+			emit(own[0])
 			own = own[1:]
 		}
-		if len(own) > 0 && bytes.Equal(own[0].kv.Key, kv.Key) {
-			emit(&own[0].kv)
+		if len(own) > 0 && bytes.Equal(b.writes.key(own[0]), kv.Key) {
+			emit(own[0])
 			own = own[1:]
 		} else if going {
 			going = f(kv)
@@ -88,20 +87,14 @@ func (b *batch) scan(lo, hi []byte, f func(KeyValue) bool) error {
 		return going
 	})
 	for ; err == nil && going && len(own) > 0; own = own[1:] {
-		emit(&own[0].kv)
+		emit(own[0])
 	}
 	return err
 }
 
 // fill turns the batch into rows, the keys in order: that is how the database takes them fastest.
 func (b *batch) fill(rows *pebble.Batch) error {
-	for i := range b.writes.list {
-		b.order = append(b.order, int32(i))
-	}
-	slices.SortFunc(b.order, func(x, y int32) int {
-		return bytes.Compare(b.writes.list[x].kv.Key, b.writes.list[y].kv.Key)
-	})
-	for _, i := range b.order {
+	for _, i := range b.writes.inOrder() {
 		p := &b.writes.list[i]
 		if p.kv.Version == 0 {
 			b.buf = rowKey(b.buf[:0], p.kv.Key)
@@ -136,8 +129,9 @@ type pending struct {
 // writeSet holds the keys that a batch has written, in the order of their first write: a table of places in the
 // list, by hash, with linear probing; 0 is empty.
 type writeSet struct {
-	list  []pending
-	table []int32
+	list   []pending
+	table  []int32
+	sorted []int32 // places in the list, in order of the keys; those from len(sorted) on are still to come in
 }
 
 // minTable is the table's first size, and maxTable the largest that is kept for the next batch.
@@ -188,23 +182,46 @@ func (w *writeSet) enter(i int) {
 
 func (w *writeSet) clear() {
 	clear(w.list)
-	w.list = w.list[:0]
+	w.list, w.sorted = w.list[:0], w.sorted[:0]
 	if len(w.table) > maxTable {
-		w.list, w.table = nil, nil
+		w.list, w.table, w.sorted = nil, nil, nil
 	}
 	clear(w.table)
 }
 
-// within lists what was written in [lo, hi), in order of the keys.
-func (w *writeSet) within(lo, hi []byte) []*pending {
-	var own []*pending
-	for i := range w.list {
-		if p := &w.list[i]; bytes.Compare(p.kv.Key, lo) >= 0 && (hi == nil || bytes.Compare(p.kv.Key, hi) < 0) {
-			own = append(own, p)
+func (w *writeSet) key(place int32) []byte { return w.list[place].kv.Key }
+
+// inOrder lists the places of all keys in order of the keys. A few new ones are put where they belong, so that a
+// batch of many small scans between its writes does not sort everything each time.
+func (w *writeSet) inOrder() []int32 {
+	first := len(w.sorted)
+	if first == 0 || len(w.list)-first > 32 {
+		for i := first; i < len(w.list); i++ {
+			w.sorted = append(w.sorted, int32(i))
 		}
+		slices.SortFunc(w.sorted, func(x, y int32) int { return bytes.Compare(w.key(x), w.key(y)) })
+		return w.sorted
 	}
-	slices.SortFunc(own, func(x, y *pending) int { return bytes.Compare(x.kv.Key, y.kv.Key) })
-	return own
+	for i := first; i < len(w.list); i++ {
+		at, _ := w.search(w.key(int32(i)))
+		w.sorted = slices.Insert(w.sorted, at, int32(i))
+	}
+	return w.sorted
+}
+
+func (w *writeSet) search(key []byte) (at int, found bool) {
+	return slices.BinarySearchFunc(w.sorted, key, func(place int32, key []byte) int { return bytes.Compare(w.key(place), key) })
+}
+
+// within lists the places of what was written in [lo, hi), in order of the keys; it is valid until the next put.
+func (w *writeSet) within(lo, hi []byte) []int32 {
+	own := w.inOrder()
+	if hi != nil {
+		to, _ := w.search(hi)
+		own = own[:to]
+	}
+	from, _ := w.search(lo)
+	return own[min(from, len(own)):]
 }
 
 // hash is for tables in memory alone. Its seed is drawn at start, so that no choice of keys can crowd a table;

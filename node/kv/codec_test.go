@@ -152,6 +152,20 @@ func TestCheckGuardsTheLog(t *testing.T) {
 	}
 }
 
+func TestReadOnly(t *testing.T) {
+	read, put, del := Op{Range: &RangeRequest{}}, Op{Put: &PutRequest{}}, Op{Delete: &DeleteRequest{}}
+	for want, txns := range map[bool][]Txn{
+		true:  {{}, {Success: []Op{read}, Failure: []Op{read, {Txn: &Txn{Failure: []Op{read}}}}}},
+		false: {{Success: []Op{put}}, {Failure: []Op{read, del}}, {Success: []Op{{Txn: &Txn{Failure: []Op{put}}}}}},
+	} {
+		for _, x := range txns {
+			if x.ReadOnly() != want {
+				t.Errorf("%+v: read-only %v", x, !want)
+			}
+		}
+	}
+}
+
 func slicesOf(n int) []Op {
 	ops := make([]Op, n)
 	for i := range ops {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -61,7 +62,7 @@ func (g *generator) one(in int) bool { return g.rng.IntN(in) == 0 }
 
 func (g *generator) key() []byte {
 	const letters = "\x00ab\xff"
-	b := make([]byte, 1+g.rng.IntN(3))
+	b := make([]byte, 1+g.rng.IntN(3)+g.rng.IntN(2)*g.rng.IntN(2))
 	for i := range b {
 		b[i] = letters[g.rng.IntN(len(letters))]
 	}
@@ -274,7 +275,7 @@ type pair struct {
 	t     *testing.T
 	seed  uint64
 	gen   *generator
-	fs    *vfs.MemFS
+	fs    vfs.FS
 	dir   string
 	store *Store
 	twin  *model
@@ -306,7 +307,11 @@ func (p *pair) extend(n int) {
 func (p *pair) catchUp(s *Store) {
 	p.t.Helper()
 	for at := s.Applied().Index; at < uint64(len(p.log)); at = s.Applied().Index {
-		n := min(uint64(1+p.gen.rng.IntN(20)), uint64(len(p.log))-at)
+		size := 20
+		if p.gen.one(8) {
+			size = 1000
+		}
+		n := min(uint64(1+p.gen.rng.IntN(size)), uint64(len(p.log))-at)
 		got, err := s.Apply(p.log[at:at+n], 0, nil)
 		if err != nil {
 			p.fatalf("apply %d entries after %d: %v", n, at, err)
@@ -402,8 +407,11 @@ func TestAgainstTheTwin(t *testing.T) {
 	for _, seed := range seeds(t, 12) {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
 			p := &pair{t: t, seed: seed, gen: newGenerator(seed), fs: vfs.NewMem(), dir: "s", twin: newModel()}
+			if seed%4 == 0 { // on a real disk
+				p.fs, p.dir = vfs.Default, filepath.Join(t.TempDir(), "s")
+			}
 			p.store = mustOpen(t, p.dir, small(p.fs))
-			other := mustOpen(t, "other", small(p.fs))
+			other := mustOpen(t, p.dir+"-other", small(p.fs))
 			for range 25 {
 				p.extend(1 + p.gen.rng.IntN(60))
 				p.catchUp(p.store)

@@ -45,6 +45,9 @@ func TestWindowAgainstASet(t *testing.T) {
 			if len(w.bits) > maxWindow/64+1 {
 				t.Fatalf("seed %d, step %d: the window has grown to %d words", seed, step, len(w.bits))
 			}
+			if len(w.bits) > 0 && w.bits[0]&(1<<(w.floor%64)-1) != 0 {
+				t.Fatalf("seed %d, step %d: the window remembers what is below its floor %d: %b", seed, step, w.floor, w.bits[0])
+			}
 			if step%50 == 0 {
 				again, err := decodeWindow(w.appendTo(nil))
 				if err != nil || len(w.bits) > 0 && !reflect.DeepEqual(again, w) {
