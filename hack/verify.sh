@@ -9,6 +9,9 @@ step format
 unformatted=$(git ls-files -z '*.go' | xargs -0 gofmt -l)
 [ -z "$unformatted" ] || { echo "not formatted: $unformatted; run gofmt -w on them"; exit 1; }
 
+step scripts
+for script in hack/*.sh .ci/run; do bash -n "$script" || { echo "$script is no valid bash"; exit 1; }; done
+
 for module in . hack/devcluster hack/e2e hack/bench; do
   [ -f "$module/go.mod" ] || continue
   step "vet and lint $module"

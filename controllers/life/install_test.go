@@ -11,8 +11,11 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 )
 
@@ -82,6 +85,7 @@ func checkInstall(t *testing.T, text, image string) (kinds []string) {
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, d); err != nil {
 			t.Fatal(err)
 		}
+		checkRestricted(t, d)
 		c := d.Spec.Template.Spec.Containers[0]
 		members := ""
 		for _, e := range c.Env {
@@ -95,6 +99,16 @@ func checkInstall(t *testing.T, text, image string) (kinds []string) {
 	}
 	slices.Sort(kinds)
 	return kinds
+}
+
+// checkRestricted has the API server admit the operator's Pod to a namespace of the restricted Pod Security Standard.
+func checkRestricted(t *testing.T, d *appsv1.Deployment) {
+	t.Helper()
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "raftsman-system", Name: "operator-trial"}, Spec: d.Spec.Template.Spec}
+	pod.Spec.ServiceAccountName = "default"
+	if err := shared.api.Create(t.Context(), pod, client.DryRunAll); err != nil {
+		t.Errorf("the operator's Pod: %v", err)
+	}
 }
 
 // dryRun applies objects without storing them: the API server checks each as if it did.
