@@ -36,6 +36,8 @@ choose_cluster() {
 # find_tools takes kubectl, helm and etcdctl from PATH where they are, and builds the others.
 find_tools() {
   local tool
+  by_hand=kubectl
+  command -v kubectl > /dev/null || by_hand="$program --name $cluster kubectl"
   for tool in kubectl helm etcdctl; do
     command -v "$tool" > /dev/null || PATH=$(dirname "$(devcluster tool "$tool")"):$PATH
   done

@@ -72,10 +72,10 @@ cat <<TEXT
 It works. To go on:
 
   export KUBECONFIG=$KUBECONFIG
-  kubectl -n $namespace get raftcluster demo -o wide               # how it is
-  kubectl -n $namespace scale raftcluster/demo --replicas=5        # grow, and shrink again
-  kubectl -n $namespace delete pod demo-0                          # lose a member
-  kubectl -n $namespace describe raftcluster demo                  # what has happened
+  $by_hand -n $namespace get raftcluster demo -o wide               # how it is
+  $by_hand -n $namespace scale raftcluster/demo --replicas=5        # grow, and shrink again
+  $by_hand -n $namespace delete pod demo-0                          # lose a member
+  $by_hand -n $namespace describe raftcluster demo                  # what has happened
 $(service_hint)
 
   make quickstart-down$down_with                                          # remove all of it
