@@ -31,8 +31,8 @@ func inCore() []bug {
 			"an entry applied twice", "node/raft/core.go",
 			"	c.out.Commit = c.log.slice(c.emitted+1, upTo, maxCommitBytes)", "	c.out.Commit = c.log.slice(max(1, c.emitted), upTo, maxCommitBytes)",
 		}, {
-			"a read context used again after a change of leader", "node/raft/election.go",
-			"	c.peers, c.rounds, c.uncommitted = nil, nil, 0\n", "	c.peers, c.rounds, c.uncommitted, c.readSeq = nil, nil, 0, 0\n",
+			"a read context used again", "node/raft/read.go",
+			"	c.readSeq++\n", "	c.readSeq = 1\n",
 		}, {
 			"ReadIndex before the term's no-op is committed", "node/raft/read.go",
 			"	if len(c.newReads) == 0 || c.commit < c.noop {", "	if len(c.newReads) == 0 {",

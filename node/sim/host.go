@@ -306,6 +306,28 @@ func (h *host) Events(events []raft.Event) {
 	for _, e := range events {
 		h.w.story.line(h.w, h.id, "%v", e)
 		h.w.truth.event(h, e)
+		h.ambush(e)
+	}
+}
+
+// ambush strikes where it hurts most, and where chance alone seldom does: when a member has just voted or begun to
+// campaign, and when a membership has just become joint.
+func (h *host) ambush(e raft.Event) {
+	switch e := e.(type) {
+	case raft.RoleChanged:
+		if !h.w.calm && h.w.chance(h.w.weather.Ambush) {
+			h.later(h.w.between(0, 400), func() {
+				h.w.fault("power lost at a vote")
+				h.crash()
+			})
+		}
+	case raft.ConfigChanged:
+		if !h.w.calm && e.Membership.Joint() && h.w.chance(3*h.w.weather.Ambush) {
+			h.w.after(h.w.between(0, 2*millisecond), func() {
+				h.w.fault("partition while joint")
+				h.w.story.line(h.w, 0, "partition while joint: %s", h.w.net.partition())
+			})
+		}
 	}
 }
 

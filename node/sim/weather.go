@@ -7,6 +7,8 @@ import "math/rand/v2"
 // happens without it.
 type Weather struct {
 	Loss, Duplication, Delay int
+	// Ambush is how often, per million, an election or a joint membership is struck as it begins.
+	Ambush int
 	// CrashInWrite and Stutter are per million writes.
 	CrashInWrite, Stutter int
 	Partition, Heal       int64
@@ -32,6 +34,7 @@ func Draw(rng *rand.Rand) Weather {
 	return Weather{
 		Loss: int(some(60, 1000, 150_000)), Duplication: int(some(50, 1000, 100_000)), Delay: int(some(50, 1000, 60_000)),
 		CrashInWrite: int(some(60, 100, 5000)), Stutter: int(some(50, 1000, 100_000)),
+		Ambush:    int(some(60, 20_000, 300_000)),
 		Partition: some(60, 2000, 20_000), Heal: 500 + rng.Int64N(8000),
 		Crash: some(60, 1500, 20_000), Restart: 300 + rng.Int64N(5000), AllCrash: some(20, 15_000, 60_000),
 		Pause: some(30, 3000, 20_000), SlowDisk: some(30, 2000, 20_000), TornWrite: some(40, 3000, 20_000),
