@@ -134,7 +134,6 @@ func syncDir(fs vfs.FS, dir string) error {
 
 // removeOthers drops what an import that never became current, or one that was replaced, has left.
 func (s *Store) removeOthers(current uint64) error {
-	s.lastGeneration.Store(current)
 	names, err := s.generations()
 	if err != nil {
 		return err
@@ -229,12 +228,10 @@ func (s *Store) Switch(i *Import) error {
 	if err := s.setCurrent(i.gen.number); err != nil {
 		return fmt.Errorf("store %s: make %s current: %w", s.dir, generationName(i.gen.number), err)
 	}
-	s.committed.Lock()
 	s.seq.Add(1)
 	old := s.gen
 	err := s.adopt(i.gen)
 	s.seq.Add(1)
-	s.committed.Unlock()
 	if err != nil {
 		return err
 	}

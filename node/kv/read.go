@@ -34,6 +34,19 @@ func getRow(r pebble.Reader, key []byte) (row []byte, closer interface{ Close() 
 	return v, closer, nil
 }
 
+// getMeta reads the applied row of a database whose layout is known; ok is false while there is none.
+func getMeta(r pebble.Reader) (m meta, ok bool, err error) {
+	v, closer, err := r.Get(rowApplied())
+	if errors.Is(err, pebble.ErrNotFound) {
+		return meta{}, false, nil
+	}
+	if err != nil {
+		return meta{}, false, damage("the applied row", err)
+	}
+	m, err = decodeMeta(v)
+	return m, err == nil, errors.Join(err, closer.Close())
+}
+
 // lookup reads what a put needs of a key from the database and remembers it.
 func (s *Store) lookup(key []byte, hash uint64) (prior, error) {
 	s.lookups++

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"sync"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -25,6 +24,9 @@ type Options struct {
 	CacheSlots int
 	// Logger hears what Pebble has to say; nil drops it, but for what is fatal.
 	Logger pebble.Logger
+	// Damaged hears, on any goroutine, of every damaged file that a read, a flush or a compaction meets: an
+	// error that matches ErrCorrupt and names the file. Who reads gets an error besides. nil tells Logger.
+	Damaged func(error)
 }
 
 func (o *Options) fill() {
@@ -42,6 +44,9 @@ func (o *Options) fill() {
 	}
 	if o.Logger == nil {
 		o.Logger = quiet{}
+	}
+	if o.Damaged == nil {
+		o.Damaged = func(err error) { o.Logger.Errorf("%v", err) }
 	}
 }
 
@@ -66,7 +71,6 @@ type Store struct {
 	// state at an even seq.
 	seq       atomic.Uint64
 	published atomic.Pointer[published]
-	committed sync.RWMutex // write-locked while a batch is committed, for readers that want both at once
 }
 
 // published is the state that readers may see together; gen is nil once the store is closed.
@@ -125,6 +129,7 @@ func (s *Store) begin(gen *generation, named bool) error {
 			return fmt.Errorf("store %s: %w", s.dir, err)
 		}
 	}
+	s.lastGeneration.Store(gen.number)
 	return s.removeOthers(gen.number)
 }
 
@@ -146,7 +151,7 @@ func (s *Store) openDB(dir string, exists bool) (*pebble.DB, error) {
 		Logger:                      s.opts.Logger,
 		// Who reads damaged data gets an error; by default Pebble would end the process.
 		EventListener: &pebble.EventListener{DataCorruption: func(info pebble.DataCorruptionInfo) {
-			s.opts.Logger.Errorf("%v", info)
+			s.opts.Damaged(fmt.Errorf("%s: %w", info.Path, errors.Join(info.Details, ErrCorrupt)))
 		}},
 	}
 	// A filter spares most reads of tables that do not hold the key; one level of index spares one block a read.
@@ -241,14 +246,12 @@ func (s *Store) commit(b *batch) error {
 	if err := b.fill(rows); err != nil {
 		return err
 	}
-	s.committed.Lock()
 	s.seq.Add(1)
 	err := rows.Commit(pebble.NoSync)
 	if err == nil {
 		s.publish(s.gen, b.meta)
 	}
 	s.seq.Add(1)
-	s.committed.Unlock()
 	if err != nil {
 		return fmt.Errorf("commit to the store: %w", err)
 	}
@@ -312,11 +315,9 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.gen = nil
-	s.committed.Lock()
 	s.seq.Add(1)
 	s.publish(nil, s.meta)
 	s.seq.Add(1)
-	s.committed.Unlock()
 	return gen.release()
 }
 

@@ -10,20 +10,24 @@ import (
 
 // View is a consistent, pinned state of the store. It must be closed.
 type View struct {
-	gen  *generation // nil: the store was closed, and every read answers ErrClosed
+	gen  *generation // nil once the store was closed
 	meta meta
 	snap *pebble.Snapshot // nil for a view of the newest state that only pins the generation
+	err  error            // what every read answers, if there is nothing to read from
 }
 
-// View pins the newest state.
+// View pins the newest state. It takes no lock that Apply holds: how far the state is, it reads from the state.
 func (s *Store) View() *View {
-	s.committed.RLock()
-	defer s.committed.RUnlock()
 	v, err := s.acquire()
 	if err != nil {
-		return &View{meta: s.published.Load().meta}
+		return &View{meta: s.published.Load().meta, err: err}
 	}
 	v.snap = v.gen.db.NewSnapshot()
+	if m, ok, err := getMeta(v.snap); err != nil {
+		v.err = err
+	} else if ok {
+		v.meta = m
+	}
 	return v
 }
 
@@ -67,15 +71,15 @@ func (v *View) Applied() Applied { return v.meta.Applied }
 func (v *View) revision() Revision { return v.meta.revision }
 
 func (v *View) get(key []byte) (KeyValue, bool, error) {
-	if v.gen == nil {
-		return KeyValue{}, false, ErrClosed
+	if v.err != nil {
+		return KeyValue{}, false, v.err
 	}
 	return getKey(v.snap, key)
 }
 
 func (v *View) scan(lo, hi []byte, f func(KeyValue) bool) error {
-	if v.gen == nil {
-		return ErrClosed
+	if v.err != nil {
+		return v.err
 	}
 	return scanKeys(v.snap, lo, hi, f)
 }
@@ -103,8 +107,8 @@ func (v *View) Export(f func(chunk []byte) error) error {
 }
 
 func (v *View) rows(f func(key, value []byte) error) error {
-	if v.gen == nil {
-		return ErrClosed
+	if v.err != nil {
+		return v.err
 	}
 	it, err := v.snap.NewIter(nil)
 	if err != nil {
