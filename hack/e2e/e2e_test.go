@@ -44,6 +44,8 @@ func TestEndToEnd(t *testing.T) {
 		{"stopped member: catches up from the log", s.stoppedBriefly, false},
 		{"stopped member: catches up by snapshot, states are equal", s.stoppedLong, false},
 		{"stale addresses: members find each other through the headless service", s.staleAddresses, false},
+		{"roll: a changed template reaches every member, the leader last", s.roll, false},
+		{"hibernate: to none and back, with all data", s.hibernate, false},
 		{"columns: kubectl get shows them", s.columns, false},
 		{"manifest: the one-file install works, after helm uninstall", s.manifest, false},
 	}

@@ -112,6 +112,7 @@ func (s *suite) leaderKilledWithoutOperator(t *testing.T) {
 	r := c.load(t)
 	c.disturbed(t, true, func() {
 		c.killLeader(t)
+		r.more(600)
 		c.ready(t, 3)
 	})
 	r.steady(r.stop())
@@ -129,7 +130,7 @@ func (s *suite) scaleWithoutOperator(t *testing.T) {
 	c.disturbed(t, false, func() { c.resize(t, 3) })
 	r.steady(r.stop())
 	c.oneCluster(t, 3, id)
-	c.noVolumes(t, 3)
+	c.volumes(t, 3)
 }
 
 func (s *suite) allDeletedWithoutOperator(t *testing.T) {

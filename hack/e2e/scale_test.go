@@ -33,7 +33,7 @@ func (s *suite) scale(t *testing.T) {
 	}
 	r.steady(r.stop())
 	c.oneCluster(t, 3, id)
-	c.noVolumes(t, 3)
+	c.volumes(t, 3)
 }
 
 // resize scales as a person does, waits as a person does, and holds kubectl wait to its word: when it comes back,
@@ -65,8 +65,8 @@ func (c cluster) lead(t *testing.T, ordinal int) {
 	})
 }
 
-// noVolumes waits until the volumes of the members that have gone are gone too.
-func (c cluster) noVolumes(t *testing.T, want int) {
+// volumes waits until so many volumes are there: those of members that have gone go too, no others.
+func (c cluster) volumes(t *testing.T, want int) {
 	t.Helper()
 	c.until(t, fmt.Sprintf("%d volumes are left", want), func(ctx context.Context) error {
 		text, err := c.k.Run(ctx, c.k.Kubectl, "get", "pvc", "-n", c.namespace, "-l", api.LabelCluster+"="+c.name, "-o", "jsonpath={.items[*].metadata.name}")

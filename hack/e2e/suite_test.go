@@ -76,6 +76,11 @@ func begin(t *testing.T) *suite {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.end(t) })
+	if !keep() { // what a run that was broken off has left is not what this one begins with
+		if _, err := s.dev.Run(ctx, "down"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if _, err := s.dev.Run(ctx, "up", "--nodes", "3"); err != nil {
 		t.Fatal(err)
 	}
@@ -95,9 +100,12 @@ func begin(t *testing.T) *suite {
 	return s
 }
 
-// end takes the dev cluster down, unless somebody wants to look at it.
+// keep says that somebody wants to look at the cluster afterwards, and to run again on it.
+func keep() bool { return os.Getenv("RAFTSMAN_E2E_KEEP") != "" }
+
+// end takes the dev cluster down.
 func (s *suite) end(t *testing.T) {
-	if os.Getenv("RAFTSMAN_E2E_KEEP") != "" {
+	if keep() {
 		s.say("RAFTSMAN_E2E_KEEP is set: %s --name %s down removes the cluster", s.dev.Bin, s.dev.Name)
 		return
 	}

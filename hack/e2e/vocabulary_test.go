@@ -24,6 +24,7 @@ func expected() []string {
 		"ReasonDeletingVolume", "ReasonReplacingMember", "ReasonOpeningToClients", "ReasonApplyingObjects", "ReasonMemberUnhealthy",
 		"EventMemberAdded", "EventMemberPromoted", "EventMemberRemoved", "EventMemberReplaced", "EventLeadershipTransferred",
 		"EventScaleUp", "EventScaleDown", "EventQuorumLost", "EventQuorumRestored",
+		"ReasonRollingUpdate", "EventPodRolled", "EventRollingUpdateStarted", "EventRollingUpdateCompleted", "ReasonHibernated",
 	}
 }
 
