@@ -15,7 +15,7 @@ import (
 type Options struct {
 	// FS is the file system; nil is the operating system's.
 	FS vfs.FS
-	// MemTableBytes is the size of a memory table; a flush makes that much durable at once. Default 32 MiB.
+	// MemTableBytes is the size of a memory table; a flush makes that much durable at once. Default 16 MiB.
 	MemTableBytes uint64
 	// BlockCacheBytes is the size of the block cache; memory tables come on top. Default 64 MiB.
 	BlockCacheBytes int64
@@ -34,7 +34,7 @@ func (o *Options) fill() {
 		o.FS = vfs.Default
 	}
 	if o.MemTableBytes == 0 {
-		o.MemTableBytes = 32 << 20
+		o.MemTableBytes = 16 << 20
 	}
 	if o.BlockCacheBytes == 0 {
 		o.BlockCacheBytes = 64 << 20
