@@ -51,10 +51,11 @@ func (m *Member) Barrier(ctx context.Context) error {
 
 // outcome translates what the replica says to what the client API's table knows.
 func outcome(err error) error {
+	if err == nil {
+		return nil // before anything below is allocated
+	}
 	var refused *replica.RefusedError
 	switch {
-	case err == nil:
-		return nil
 	case errors.Is(err, replica.ErrNoLeader):
 		return etcdapi.ErrNoLeader
 	case errors.Is(err, replica.ErrBusy):
