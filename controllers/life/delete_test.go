@@ -95,3 +95,24 @@ func TestObjectsChangedByOthersComeBack(t *testing.T) {
 	c.ready(t)
 	c.whole(t, 3)
 }
+
+// TestStatefulSetScaledByOthers: whoever scales the StatefulSet behind the operator's back takes no member away for
+// long, and adds none.
+func TestStatefulSetScaledByOthers(t *testing.T) {
+	c := newCluster(t, "replicas: 3")
+	c.operated(t)
+	c.ready(t)
+	born := c.suite.world.ids(c.namespace)
+	for _, n := range []string{"1", "2", "5"} {
+		version := c.get(t).ResourceVersion
+		c.kubectl(t, "scale", "statefulset/demo", "--replicas="+n)
+		c.reaches(t, "a reaction", func(r *api.RaftCluster) bool { return r.ResourceVersion != version })
+		c.ready(t)
+		c.whole(t, 3)
+		for name, id := range c.suite.world.ids(c.namespace) {
+			if born[name] != id {
+				t.Errorf("after %s: %s was %s and is %s", n, name, born[name], id)
+			}
+		}
+	}
+}

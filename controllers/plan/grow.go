@@ -76,7 +76,7 @@ func replace(want Spec, seen Observation) (Step, bool) {
 		return s, true
 	}
 	after := append(without(m.Voters(), change.Remove), change.Promote...)
-	if !survives(leader, m.Voters(), after, nil) {
+	if !survives(leader, m.Voters(), after, seen.leaving()) {
 		s.Why = "waiting, because too few voters are healthy to replace " + strings.Join(change.Remove, ", ")
 		return s, true
 	}
@@ -122,7 +122,7 @@ func grow(want Spec, seen Observation) (Step, bool) {
 		s.Reason, s.Why = api.ReasonAddingLearner, fmt.Sprintf("%d of %d members are there: waiting for the other Pods", there, want.Replicas)
 		return s, true
 	}
-	if !survives(leader, before, after, nil) {
+	if !survives(leader, before, after, seen.leaving()) {
 		s.Why = "waiting, because too few voters are healthy to change the membership"
 		return s, true
 	}

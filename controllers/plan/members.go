@@ -94,7 +94,7 @@ func stale(want Spec, seen Observation) (Step, bool) {
 			gone = append(gone, e.ID)
 		}
 	}
-	if len(gone) == 0 || !survives(leader, m.Voters(), without(m.Voters(), gone), nil) {
+	if len(gone) == 0 || !survives(leader, m.Voters(), without(m.Voters(), gone), seen.leaving()) {
 		return Step{}, false
 	}
 	return Step{
@@ -117,7 +117,7 @@ func corrupt(want Spec, seen Observation) (Step, bool) {
 		switch {
 		case len(ids) > 0:
 			after := without(m.Voters(), ids)
-			if len(after) == 0 || !survives(leader, m.Voters(), after, ids) {
+			if len(after) == 0 || !survives(leader, m.Voters(), after, append(seen.leaving(), ids...)) {
 				s.Kind, s.Why = Wait, s.Why+", and too few healthy voters are left to remove it"
 				return s, true
 			}
@@ -161,7 +161,7 @@ func shrink(want Spec, seen Observation) (Step, bool) {
 		return Step{}, false
 	}
 	s := Step{Reason: api.ReasonRemovingMember, Pod: leader, Operation: birthOr(seen, api.OperationShrink), Why: "scaling in: removing members " + strings.Join(victims, ", ")}
-	if !survives(leader, before, after, nil) {
+	if !survives(leader, before, after, seen.leaving()) {
 		s.Kind, s.Why = Wait, s.Why+"; waiting, because too few of those that stay are healthy"
 		return s, true
 	}

@@ -20,7 +20,7 @@ type rule func(want Spec, seen Observation) (Step, bool)
 // rescue before growth, growth and shrinking before rolling.
 var rules = []rule{
 	deleting, paused, strangers, adopt, objects, hibernate, wake,
-	dead, sizeBeforeBirth, abandon, birth, form, awaitQuorum,
+	dead, sizeBeforeBirth, abandon, birth, form, restore, awaitQuorum,
 	finishMembership, initialize, open, annotate,
 	stale, corrupt, removed, learn, replace, shrink, raise, grow, lower, volumes, relax, roll, settle,
 }
@@ -135,6 +135,31 @@ func wake(_ Spec, seen Observation) (Step, bool) {
 	var none int32
 	s.Kind, s.Latch = Latch, &LatchChange{Hibernated: &none}
 	return s, true
+}
+
+// restore brings back the Pods of members that nobody has removed: somebody else has lowered the StatefulSet. Without
+// a quorum every member is needed; with one, those that are to stay. More Pods than are needed do no harm and are
+// taken away later.
+func restore(want Spec, seen Observation) (Step, bool) {
+	if !seen.Latched.Initialized {
+		return Step{}, false
+	}
+	_, led := seen.Leader()
+	s := Step{Kind: Scale, Reason: api.ReasonQuorumLost}
+	if led {
+		s.Reason = api.ReasonMemberUnhealthy
+	}
+	if m := seen.Membership(); m != nil {
+		for _, e := range m.Members {
+			if o, ok := want.Ordinal(e.Name); ok && (!led || o < want.Replicas) {
+				s.Replicas = max(s.Replicas, o+1)
+			}
+		}
+	} else {
+		s.Replicas = standing(want, seen)
+	}
+	s.Why = fmt.Sprintf("the StatefulSet has been lowered to %d, and its members need %d Pods", seen.Set.Replicas, s.Replicas)
+	return s, seen.Set.Replicas < s.Replicas
 }
 
 // dead removes Pods of an old template in which nothing lives, so that a bad template can be reverted. A

@@ -34,6 +34,19 @@ func survives(leader Pod, before, after, disrupted []string) bool {
 	return live(leader, before, disrupted) >= quorum(len(before)) && live(leader, after, disrupted) >= quorum(len(after))
 }
 
+// leaving are the IDs of members whose Pod or volume is being deleted: the leader still hears from them, and soon it
+// will not.
+func (o Observation) leaving() []string {
+	var ids []string
+	for _, p := range o.Pods {
+		claim, _ := o.claim(p.Name)
+		if p.Report != nil && (p.Leaving || claim.Leaving) {
+			ids = append(ids, p.Report.Member)
+		}
+	}
+	return ids
+}
+
 func live(leader Pod, voters, disrupted []string) int32 {
 	var n int32
 	for _, id := range voters {

@@ -20,6 +20,7 @@ import (
 //	step [half]                      one turn; with half the operator dies after announcing
 //	want replicas=N [paused]         another spec
 //	template NAME [bad]              a new Pod template
+//	lower replicas=N                 somebody else scales the StatefulSet
 //	lose disk=N | damage disk=N | delete pod=N | silence pod=N | hear pod=N
 //	stray pod=N cluster=ID           the Pod comes up with the data of another cluster
 //	forget                           status is lost
@@ -72,6 +73,9 @@ func (w *world) script(t *testing.T, d *datadriven.TestData) string {
 	case "template":
 		w.set.Revision = d.CmdArgs[0].Key
 		w.bad[w.set.Revision] = d.HasArg("bad")
+	case "lower":
+		d.ScanArgs(t, "replicas", &n)
+		w.set.Replicas = int32(n)
 	case "lose":
 		w.pods[at].leaving, w.claims[at].leaving = true, true
 	case "damage":
