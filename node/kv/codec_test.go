@@ -61,6 +61,28 @@ func TestGoldenForms(t *testing.T) {
 	}
 }
 
+// TestGoldenState pins a small store as it is exported: every kind of row that there is, effects included.
+func TestGoldenState(t *testing.T) {
+	s := mustOpen(t, "s", small(vfs.NewMem()))
+	defer mustClose(t, s)
+	open := Command{ID: CommandID{Origin: 2, Boot: 1, Seq: 1}, Open: true}
+	del := Command{ID: CommandID{Origin: 1, Boot: 1, Seq: 4}, Floor: 2, Txn: Txn{Success: []Op{{Delete: &DeleteRequest{Key: []byte("b")}}}}}
+	entries := append(puts(1, 3, letter, "v"), Entry{Index: 4, Term: 1, Command: del.AppendTo(nil)}, Entry{Index: 5, Term: 2, Command: open.AppendTo(nil)})
+	if _, err := s.Apply(entries, 5, []byte("members")); err != nil {
+		t.Fatal(err)
+	}
+	var state []byte
+	v := s.View()
+	defer mustClose(t, v)
+	if err := v.Export(func(chunk []byte) error { state = append(state, chunk...); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	const want = "026b63050303010076026b64050404010076026d611005020505013b753d636d656d62657273026d760101097700000000000000010a01031800000000000000097700000000000000020a01000200000000000000"
+	if got := hex.EncodeToString(state); got != want {
+		t.Errorf("the layout has changed (version 1 is frozen): %s, want %s", got, want)
+	}
+}
+
 func TestCommandsRoundTrip(t *testing.T) {
 	g := newGenerator(1)
 	g.now = 40
