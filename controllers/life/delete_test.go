@@ -20,7 +20,7 @@ func TestDeleted(t *testing.T) {
 		t.Run(policy, func(t *testing.T) {
 			c := newCluster(t, "{replicas: 3, storage: {retention: {whenDeleted: "+policy+"}}}")
 			c.operated(t)
-			c.ready(t)
+			id, born := c.ready(t).Status.ClusterID, c.suite.world.ids(c.namespace)
 			c.kubectl(t, "delete", "raftcluster", "demo", "--wait=false")
 			err := wait(t.Context(), patience, "everything gone", func() error { return c.gone(t) })
 			if err != nil {
@@ -36,7 +36,27 @@ func TestDeleted(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			c.again(t, left > 0, id, born)
 		})
+	}
+}
+
+// again makes the RaftCluster anew. On volumes that were kept it is the same cluster, with the same members; without
+// them it is another.
+func (c *cluster) again(t *testing.T, kept bool, id string, born map[string]string) {
+	t.Helper()
+	if err := c.apply(t.Context(), "replicas: 3"); err != nil {
+		t.Fatal(err)
+	}
+	now := c.ready(t).Status.ClusterID
+	c.whole(t, 3)
+	if (now == id) != kept {
+		t.Errorf("volumes kept: %v; the cluster was %s and is %s", kept, id, now)
+	}
+	for name, is := range c.suite.world.ids(c.namespace) {
+		if (born[name] == is) != kept {
+			t.Errorf("volumes kept: %v; %s was %s and is %s", kept, name, born[name], is)
+		}
 	}
 }
 
