@@ -223,10 +223,12 @@ const (
 	RefusedInvalid
 )
 
-// Refused answers a local request that was not taken.
+// Refused answers a local request that was not taken. Forwarded says that the refusal came from another member:
+// one copy of what was forwarded was not taken, and the network may have made more of them.
 type Refused struct {
-	Ref    uint64
-	Reason Refusal
+	Ref       uint64
+	Reason    Refusal
+	Forwarded bool
 }
 
 // Accepted answers a membership change (At is the entry that begins it) or a transfer (At is zero).

@@ -57,7 +57,7 @@ func (c *Core) stepPeer(m Message) error {
 		return nil
 	case ForwardRefused:
 		for _, ref := range b.Refs {
-			c.refuse(ref, b.Reason)
+			c.out.Refused = append(c.out.Refused, Refused{Ref: ref, Reason: b.Reason, Forwarded: true})
 		}
 		return nil
 	case ReadRequest:

@@ -125,9 +125,17 @@ func (r *Replica) answer(accepted []raft.Accepted, refused []raft.Refused) {
 		case f.Ref >= firstReadRef:
 			r.reads.refuse(f.Ref)
 		default:
-			r.waiters.refused(f.Ref, f.Reason, r.now)
+			r.refuse(f)
 		}
 	}
+}
+
+func (r *Replica) refuse(f raft.Refused) {
+	if f.Forwarded {
+		r.waiters.returned(f.Ref, r.now)
+		return
+	}
+	r.waiters.refused(f.Ref, f.Reason, r.now)
 }
 
 func (r *Replica) decide(ref uint64, o ChangeOutcome) {

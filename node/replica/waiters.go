@@ -98,7 +98,17 @@ func (w *waiters) tried(ps []*Proposal, retryAt uint64) {
 	}
 }
 
-// refused takes one try back: it was not taken and never will be.
+// returned lets a proposal be tried again with the next tick. Another member says that it did not take it: that
+// holds for one copy, and another may have been taken, so what becomes of it stays unknown.
+func (w *waiters) returned(seq uint64, now uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if p := w.mu.pending[seq]; p != nil {
+		p.retry = now + 1
+	}
+}
+
+// refused takes one try back: this member's own core did not take it, so it never will be.
 func (w *waiters) refused(seq uint64, reason raft.Refusal, now uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -33,6 +33,9 @@ const (
 	Swap
 )
 
+// String names the kind.
+func (k Kind) String() string { return [...]string{"put", "get", "swap"}[k] }
+
 // client asks one thing after the other, of a member that it draws each time.
 type client struct {
 	w       *World

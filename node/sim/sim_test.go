@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -99,12 +100,24 @@ func linearizable(r Report) error {
 		switch porcupine.CheckOperationsTimeout(register(), ops, 30*time.Second) {
 		case porcupine.Ok:
 		case porcupine.Illegal:
+			if *asked.one != 0 {
+				tellHistory(ops)
+			}
 			return fmt.Errorf("seed %d: the history of %s is not linearizable", r.Seed, key)
 		default:
 			return fmt.Errorf("seed %d: the history of %s could not be judged in time", r.Seed, key)
 		}
 	}
 	return nil
+}
+
+// tellHistory prints what was asked of one key, in the order of the calls.
+func tellHistory(ops []porcupine.Operation) {
+	slices.SortFunc(ops, func(a, b porcupine.Operation) int { return cmp.Compare(a.Call, b.Call) })
+	for _, o := range ops {
+		op := o.Input.(Operation)
+		fmt.Printf("%10d to %10d client %d %s %q expected %q swapped %v unknown %v\n", op.Call, op.Return, op.Client, op.Kind, op.Value, op.Expected, op.Swapped, op.Unknown)
+	}
 }
 
 // register is one key: "" while it is not there.
