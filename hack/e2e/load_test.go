@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -170,11 +173,9 @@ func (r running) stop() history.Figures {
 	figures := result.History.Figures(result.Length)
 	r.s.say("  %v in %v", figures, result.Length.Round(time.Millisecond))
 	r.t.Logf("%v in %v", figures, result.Length.Round(time.Millisecond))
-	if err := result.History.CheckLinearizable(judgment); err != nil {
-		r.t.Error(err)
-	}
-	if err := result.History.CheckKept(result.Final); err != nil {
-		r.t.Error(err)
+	if err := errors.Join(result.History.CheckLinearizable(judgment), result.History.CheckKept(result.Final)); err != nil {
+		file := filepath.Join(r.s.dir, fmt.Sprintf("history-%d.json.gz", time.Now().Unix()))
+		r.t.Errorf("%v\nthe whole history is in %s (%v)", err, file, os.WriteFile(file, packed, 0o644))
 	}
 	return figures
 }
