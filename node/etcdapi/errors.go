@@ -23,6 +23,7 @@ var translations = []translation{
 	{kv.ErrLeaseNotFound, rpctypes.ErrGRPCLeaseNotFound},
 	{kv.ErrCompacted, rpctypes.ErrGRPCCompacted},
 	{kv.ErrFutureRevision, rpctypes.ErrGRPCFutureRev},
+	{kv.ErrMalformed, rpctypes.ErrGRPCTooManyOps},
 	{kv.ErrClosed, rpctypes.ErrGRPCStopped},
 	{ErrNoLeader, rpctypes.ErrGRPCNoLeader},
 	{ErrLeaderChanged, rpctypes.ErrGRPCLeaderChanged},

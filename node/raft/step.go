@@ -13,17 +13,19 @@ func (c *Core) Step(m Message) error {
 		return fmt.Errorf("message for member %v reached member %v: %w", m.To, c.cfg.ID, ErrMalformed)
 	case m.From == c.cfg.ID:
 		return fmt.Errorf("message of member %v to itself: %w", m.From, ErrMalformed)
-	case m.ToBoot != 0 && m.ToBoot != c.cfg.Boot:
-		// Meant for an earlier life: what it answers is forgotten. A leader that has not noticed the
-		// restart is told of the new boot.
+	case m.FromBoot < c.boots[m.From]:
+		return nil // from an earlier life of the sender
+	}
+	// Noted also where the message is for an earlier life of this member: two that each know only the other's
+	// earlier life would drop everything that the other says for ever.
+	c.boots[m.From] = m.FromBoot
+	if m.ToBoot != 0 && m.ToBoot != c.cfg.Boot {
+		// What it answers is forgotten. A leader that has not noticed the restart is told of the new boot.
 		if _, ok := m.Body.(Heartbeat); ok {
 			c.early(m.From, HeartbeatReply{})
 		}
 		return nil
-	case m.FromBoot < c.boots[m.From]:
-		return nil // from an earlier life of the sender
 	}
-	c.boots[m.From] = m.FromBoot
 	if c.role == RoleLeader {
 		if c.peer(m.From) == nil && c.isStranger(m.From) {
 			c.early(m.From, Stranger{Config: c.log.configUpTo(c.commit).index})

@@ -161,7 +161,7 @@ func (r *Replica) Writer() *Writer   { return &r.writer }
 func (r *Replica) Applier() *Applier { return &r.applier }
 
 // Register gives a command its ID and its place among the waiting; the owner then hands it to Propose.
-// Safe for concurrent use. Errors: ErrBusy, ErrStopped; nothing was done.
+// Safe for concurrent use. Errors: ErrBusy, ErrStopped, or one that matches kv.ErrMalformed; nothing was done.
 func (r *Replica) Register(cmd kv.Command, now uint64) (*Proposal, error) {
 	return r.waiters.register(cmd, now+r.tuning.RequestTicks)
 }

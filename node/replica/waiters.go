@@ -49,6 +49,9 @@ func newWaiters(origin raft.MemberID, boot raft.Boot, maxCount, maxBytes int) *w
 // register gives the command its ID and encodes it. A sequence is never more than maxCount past the
 // floor, so the replicated window of command IDs stays bounded.
 func (w *waiters) register(cmd kv.Command, deadline uint64) (*Proposal, error) {
+	if err := cmd.Check(); err != nil {
+		return nil, err
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
