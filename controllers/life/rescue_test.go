@@ -217,3 +217,34 @@ func TestOneMemberDown(t *testing.T) {
 		t.Errorf("one member down: %s", brief(r))
 	}
 }
+
+// TestClaimDeletedUnderARunningMember: Kubernetes keeps a claim as long as its Pod, and deletes it at the next restart.
+// The member is replaced before that comes at a bad moment; with a single member nothing is touched.
+func TestClaimDeletedUnderARunningMember(t *testing.T) {
+	c := newCluster(t, "replicas: 3")
+	c.operated(t)
+	id := c.ready(t).Status.ClusterID
+	for _, pod := range []string{"demo-2", "demo-0"} {
+		old := c.suite.world.ids(c.namespace)[pod]
+		c.kubectl(t, "delete", "pvc", "data-"+pod, "--wait=false")
+		c.replaced(t, pod, old)
+		c.whole(t, 3)
+	}
+	if got := c.formed(); !slices.Equal(got, []string{id}) {
+		t.Errorf("clusters %v; it was %s", got, id)
+	}
+	c.scale(t, 1)
+	c.ready(t)
+	c.whole(t, 1)
+	c.kubectl(t, "delete", "pvc", "data-demo-0", "--wait=false")
+	before := c.suite.world.ids(c.namespace)
+	if err := c.apply(t.Context(), "{replicas: 1, annotations: {note: new}}"); err != nil {
+		t.Fatal(err)
+	}
+	c.reaches(t, "a warning", func(r *api.RaftCluster) bool {
+		return strings.Contains(condition(r, api.ConditionReady).Message, "volume data-demo-0 is being deleted and goes with its Pod")
+	})
+	if now := c.suite.world.ids(c.namespace); now["demo-0"] != before["demo-0"] {
+		t.Errorf("the only member was %v and is %v", before, now)
+	}
+}

@@ -83,7 +83,7 @@ func (w *world) finished() error {
 func (w *world) fault() string {
 	sizes := []int32{1, 3, 5, 7}
 	n := int32(w.rng.IntN(max(1, len(w.pods))))
-	switch w.rng.IntN(10) {
+	switch w.rng.IntN(11) {
 	case 0:
 		w.want.Replicas = sizes[w.rng.IntN(len(sizes))]
 		return fmt.Sprintf("replicas=%d", w.want.Replicas)
@@ -116,6 +116,11 @@ func (w *world) fault() string {
 	case 7:
 		w.silent[n] = !w.silent[n]
 		return fmt.Sprintf("pod %d silent: %v", n, w.silent[n])
+	case 10:
+		if w.healthy() && w.pods[n] != nil && w.latched.Initialized {
+			w.claims[n].leaving = true
+			return fmt.Sprintf("somebody deletes claim %d", n)
+		}
 	case 9:
 		if w.set != nil && w.set.Replicas > 1 && w.latched.Initialized {
 			w.set.Replicas = int32(w.rng.IntN(int(w.set.Replicas)))
@@ -138,6 +143,11 @@ func (w *world) healthy() bool {
 	}
 	if g.joint || len(g.membership().Voters()) < 3 {
 		return false
+	}
+	for _, c := range w.claims {
+		if c.leaving {
+			return false
+		}
 	}
 	up := w.living(g)
 	for _, id := range g.membership().Voters() {

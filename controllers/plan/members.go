@@ -161,7 +161,7 @@ func shrink(want Spec, seen Observation) (Step, bool) {
 		return Step{}, false
 	}
 	s := Step{Reason: api.ReasonRemovingMember, Pod: leader, Operation: birthOr(seen, api.OperationShrink), Why: "scaling in: removing members " + strings.Join(victims, ", ")}
-	if !survives(leader, before, after, seen.leaving()) {
+	if !survives(leader, before, after, seen.leaving()) || live(leader, after, seen.doomed()) < quorum(len(after)) {
 		s.Kind, s.Why = Wait, s.Why+"; waiting, because too few of those that stay are healthy"
 		return s, true
 	}

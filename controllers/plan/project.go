@@ -34,13 +34,24 @@ func survives(leader Pod, before, after, disrupted []string) bool {
 	return live(leader, before, disrupted) >= quorum(len(before)) && live(leader, after, disrupted) >= quorum(len(after))
 }
 
-// leaving are the IDs of members whose Pod or volume is being deleted: the leader still hears from them, and soon it
-// will not.
+// leaving are the IDs of members whose Pod is being deleted: the leader still hears from them, and soon it will not.
 func (o Observation) leaving() []string {
+	return o.reported(func(p Pod) bool { return p.Leaving })
+}
+
+// doomed are the IDs of members whose Pod or volume is being deleted. A volume stays as long as its Pod, and goes
+// with it: such a member votes as well as any other, and is not to be relied upon.
+func (o Observation) doomed() []string {
+	return o.reported(func(p Pod) bool {
+		claim, _ := o.claim(p.Name)
+		return p.Leaving || claim.Leaving
+	})
+}
+
+func (o Observation) reported(which func(Pod) bool) []string {
 	var ids []string
 	for _, p := range o.Pods {
-		claim, _ := o.claim(p.Name)
-		if p.Report != nil && (p.Leaving || claim.Leaving) {
+		if p.Report != nil && which(p) {
 			ids = append(ids, p.Report.Member)
 		}
 	}

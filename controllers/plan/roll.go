@@ -11,12 +11,18 @@ import (
 // are in step.
 func roll(_ Spec, seen Observation) (Step, bool) {
 	leader, _ := seen.Leader()
-	m := leader.Report.Membership
 	victim, ok := nextToRoll(seen, leader)
 	if !ok {
 		return Step{}, false
 	}
 	s := Step{Reason: api.ReasonRollingUpdate, Pod: victim, Operation: birthOr(seen, api.OperationRoll), Event: api.EventPodRolled, Why: fmt.Sprintf("replacing Pod %s by one of the new revision", victim.Name)}
+	voters := leader.Report.Membership.Voters()
+	claim, _ := seen.claim(victim.Name)
+	if claim.Leaving && len(voters) < 3 {
+		s.Kind, s.Event = Wait, ""
+		s.Why = fmt.Sprintf("volume %s is being deleted and goes with its Pod: too few others hold the data to take it away; grow to 3 first", claim.Name)
+		return s, true
+	}
 	for _, p := range seen.Pods {
 		if p.Name == victim.Name {
 			continue
@@ -30,7 +36,6 @@ func roll(_ Spec, seen Observation) (Step, bool) {
 		s.Kind, s.Why, s.Event = Wait, "waiting until all Pods are back", ""
 		return s, true
 	}
-	voters := m.Voters()
 	if victim.Name == leader.Name && len(voters) > 1 {
 		return handOver(seen, leader, without(voters, []string{leader.Report.Member}), s), true
 	}
@@ -41,6 +46,32 @@ func roll(_ Spec, seen Observation) (Step, bool) {
 		s.Kind = Remove
 	}
 	return s, true
+}
+
+// retire takes away the Pod of a wanted member whose volume somebody is deleting, while there is a quorum without it:
+// its data is lost at the next restart anyway, and that may come at a worse moment. The member is replaced then.
+func retire(want Spec, seen Observation) (Step, bool) {
+	leader, _ := seen.Leader()
+	voters := leader.Report.Membership.Voters()
+	if !seen.Latched.Initialized || len(voters) < 3 {
+		return Step{}, false
+	}
+	for _, p := range seen.Pods {
+		claim, ok := seen.claim(p.Name)
+		if !ok || !claim.Leaving || p.Leaving || !want.wanted(p.Name) || !seen.ours(p) ||
+			!survives(leader, voters, voters, append(seen.leaving(), p.Report.Member)) {
+			continue
+		}
+		s := Step{
+			Kind: Evict, Reason: api.ReasonReplacingMember, Pod: p, Operation: api.OperationReplace, Event: api.EventPodRolled,
+			Why: fmt.Sprintf("volume %s is being deleted: replacing its member while the others are healthy", claim.Name),
+		}
+		if p.Name == leader.Name {
+			s = handOver(seen, leader, without(voters, []string{p.Report.Member}), s)
+		}
+		return s, s.Kind != Wait
+	}
+	return Step{}, false
 }
 
 // nextToRoll is the Pod of an old template whose turn it is.

@@ -21,6 +21,7 @@ import (
 //	want replicas=N [paused]         another spec
 //	template NAME [bad]              a new Pod template
 //	lower replicas=N                 somebody else scales the StatefulSet
+//	unclaim disk=N                   somebody deletes the claim; it goes with its Pod
 //	lose disk=N | damage disk=N | delete pod=N | silence pod=N | hear pod=N
 //	stray pod=N cluster=ID           the Pod comes up with the data of another cluster
 //	forget                           status is lost
@@ -76,6 +77,8 @@ func (w *world) script(t *testing.T, d *datadriven.TestData) string {
 	case "lower":
 		d.ScanArgs(t, "replicas", &n)
 		w.set.Replicas = int32(n)
+	case "unclaim":
+		w.claims[at].leaving = true
 	case "lose":
 		w.pods[at].leaving, w.claims[at].leaving = true, true
 	case "damage":
