@@ -14,7 +14,8 @@ FUZZTIME ?= 10s
 # The development cluster that quickstart makes: another name keeps two of them apart.
 CLUSTER ?= raftsman
 
-# Without cgo everything is compiled once for checks, tests and programs alike; the race detector needs it.
+# Without cgo, and with paths as they are, everything is compiled once for checks, tests and programs alike; the
+# race detector needs cgo, and the image that the Dockerfile builds is made with -trimpath.
 export CGO_ENABLED := 0
 
 .PHONY: help
@@ -26,7 +27,7 @@ help: ## list the verbs
 .PHONY: build
 build: ## build the binary into bin/
 	@mkdir -p $(BIN)
-	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN)/raftsman ./cmd/raftsman
+	go build -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN)/raftsman ./cmd/raftsman
 
 .PHONY: image
 image: build $(BIN)/devcluster ## make the image IMG from the Dockerfile, without a container engine, as dist/image.tar

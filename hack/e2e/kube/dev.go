@@ -32,7 +32,7 @@ func BuildDev(ctx context.Context, repo, dir, name string, out io.Writer) (Dev, 
 
 // Build compiles a static program of a module.
 func Build(ctx context.Context, module, pkg, to string, ldflags ...string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", strings.Join(append([]string{"-s", "-w"}, ldflags...), " "), "-o", to, pkg)
+	cmd := exec.CommandContext(ctx, "go", "build", "-ldflags", strings.Join(append([]string{"-s", "-w"}, ldflags...), " "), "-o", to, pkg)
 	cmd.Dir = module
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {
