@@ -11,10 +11,10 @@ import (
 )
 
 // TestEndToEnd is the whole suite: scenarios on one dev cluster, in an order in which the later ones find what
-// the earlier ones left. Each is named after the promise that it holds. One of them alone, on a cluster that
-// is kept between runs:
+// the earlier ones left. Each is named after the promise that it holds. Some of them alone, on a cluster that
+// is kept between runs (until the scenario manifest, which takes the release away that install made):
 //
-//	RAFTSMAN_E2E=1 RAFTSMAN_E2E_KEEP=1 go test -v -count=1 -run 'TestEndToEnd/(install|scale)' -timeout 30m .
+//	RAFTSMAN_E2E=1 RAFTSMAN_E2E_KEEP=1 go test -v -count=1 -run 'TestEndToEnd/(install:|scale)' -timeout 30m .
 func TestEndToEnd(t *testing.T) {
 	if os.Getenv("RAFTSMAN_E2E") == "" {
 		t.Skip("NOT RUN: the end-to-end tests need root, Linux and about a quarter of an hour: `make e2e` runs them")
