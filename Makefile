@@ -84,7 +84,7 @@ race: ## core packages under the race detector
 
 .PHONY: sim
 sim: ## whole groups in seeded worlds: SEED=n for one with its story, FOR=10m for a soak; else two minutes
-	go test ./node/sim -count=1 -run TestSim -v -timeout 0 $(if $(SEED),-sim.seed $(SEED),-sim.for $(or $(FOR),2m))
+	go test ./node/sim -count=1 -run TestSim -v -timeout 0 $(if $(SEED),-sim.seed $(SEED),-sim.from 0 -sim.for $(or $(FOR),2m))
 
 .PHONY: e2e
 e2e: ## end-to-end tests on a Kubernetes on this machine; root on Linux; about a quarter of an hour

@@ -265,6 +265,13 @@ func TestTwoRestartsDoNotPartMembersForEver(t *testing.T) {
 	if len(told) != 1 || told[0].ToBoot != 4 {
 		t.Fatalf("a heartbeat of life 4 to another life is answered by %+v, want an answer to life 4", told)
 	}
+	// So is a candidate, which might need this member's vote and would ask the earlier life for ever (seed 6).
+	if err := l.Step(Message{From: 2, To: 1, FromBoot: 4, ToBoot: mine + 1, Term: 3, Body: VoteRequest{Pre: true, Last: Position{9, 2}}}); err != nil {
+		t.Fatal(err)
+	}
+	if told := l.Take(); len(told.Early) != 1 || told.Early[0].ToBoot != 4 || len(told.Late) != 0 {
+		t.Fatalf("a vote request to another life is answered by %+v and %+v, want only this boot", told.Early, told.Late)
+	}
 	if late := hear(3, mine); len(late) != 0 {
 		t.Fatalf("a heartbeat of life 3 after one of life 4 is answered by %+v", late)
 	}

@@ -20,8 +20,10 @@ func (c *Core) Step(m Message) error {
 	// earlier life would drop everything that the other says for ever.
 	c.boots[m.From] = m.FromBoot
 	if m.ToBoot != 0 && m.ToBoot != c.cfg.Boot {
-		// What it answers is forgotten. A leader that has not noticed the restart is told of the new boot.
-		if _, ok := m.Body.(Heartbeat); ok {
+		// What it answers is forgotten. A leader or candidate that has not noticed the restart is told of the
+		// new boot: it might wait for this member alone.
+		switch m.Body.(type) {
+		case Heartbeat, VoteRequest:
 			c.early(m.From, HeartbeatReply{})
 		}
 		return nil

@@ -23,7 +23,7 @@ type flags struct {
 
 var asked = flags{
 	seeds: flag.Int("sim.seeds", 60, "how many seeds to run"),
-	from:  flag.Uint64("sim.from", 0, "the first seed; 0 draws one"),
+	from:  flag.Uint64("sim.from", 1, "the first seed; 0 draws one"),
 	one:   flag.Uint64("sim.seed", 0, "run this seed alone and tell its story"),
 	lasts: flag.Duration("sim.for", 0, "run fresh seeds for that long, instead of a number of them"),
 }
