@@ -54,8 +54,12 @@ func (w *World) addClient(id int) *client {
 	return c
 }
 
-// sharedKeys is how many keys all clients contend for.
-const sharedKeys = 3
+// sharedKeys is how many keys all clients contend for, and keyLife how long: the checker's work grows steeply with
+// the operations of unknown outcome on one key.
+const (
+	sharedKeys = 3
+	keyLife    = 10 * second
+)
 
 // ask begins the next request, at any member that is up.
 func (c *client) ask() {
@@ -71,7 +75,7 @@ func (c *client) ask() {
 	c.asked++
 	c.at = pick(c.w, up)
 	c.at.clients = append(c.at.clients, c)
-	key := fmt.Sprint("shared-", c.w.rng.IntN(sharedKeys))
+	key := fmt.Sprintf("shared-%d-%d", c.w.now/keyLife, c.w.rng.IntN(sharedKeys))
 	value := fmt.Sprintf("%d.%d", c.id, c.serial)
 	op := &Operation{Client: c.id, Key: key, Value: value, Call: c.w.now}
 	c.pending = op
