@@ -14,7 +14,7 @@ type facts struct {
 	role                 atomic.Uint32
 	term, leader         atomic.Uint64
 	commit, applied      atomic.Uint64
-	config, last         atomic.Uint64
+	config               atomic.Uint64
 	forwarded, snapshots atomic.Uint64
 	turns                atomic.Uint64
 	membership           atomic.Pointer[raft.Membership]
@@ -28,7 +28,6 @@ func (f *facts) observe(r *replica.Replica) {
 	f.term.Store(uint64(b.Term))
 	f.leader.Store(uint64(b.Leader))
 	f.commit.Store(uint64(b.Commit))
-	f.last.Store(uint64(b.Last))
 	f.config.Store(uint64(b.Config))
 	f.applied.Store(uint64(r.Applied()))
 	f.turns.Add(1)

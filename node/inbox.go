@@ -35,14 +35,12 @@ func (i *inbox) put(add func(*arrivals)) {
 	i.mu.Lock()
 	add(&i.mu.arrivals)
 	i.mu.Unlock()
-	i.signal()
+	signal(i.wake)
 }
 
-func (i *inbox) signal() {
-	select {
-	case i.wake <- struct{}{}:
-	default:
-	}
+// call lets the owner run f with the replica, after everything else of that turn.
+func (i *inbox) call(f func(*replica.Replica)) {
+	i.put(func(a *arrivals) { a.calls = append(a.calls, f) })
 }
 
 // propose and barrier are put without a closure: they run once for every request.
@@ -50,14 +48,14 @@ func (i *inbox) propose(p *replica.Proposal) {
 	i.mu.Lock()
 	i.mu.proposals = append(i.mu.proposals, p)
 	i.mu.Unlock()
-	i.signal()
+	signal(i.wake)
 }
 
 func (i *inbox) barrier(b *replica.Barrier) {
 	i.mu.Lock()
 	i.mu.barriers = append(i.mu.barriers, b)
 	i.mu.Unlock()
-	i.signal()
+	signal(i.wake)
 }
 
 // take exchanges the arrivals for an empty set, whose memory is that of the turn before.

@@ -45,11 +45,9 @@ func (m *Member) own() {
 // ask runs f on the owner's goroutine and waits until it has.
 func (m *Member) ask(ctx context.Context, f func(*replica.Replica)) error {
 	done := make(chan struct{})
-	m.inbox.put(func(a *arrivals) {
-		a.calls = append(a.calls, func(r *replica.Replica) {
-			f(r)
-			close(done)
-		})
+	m.inbox.call(func(r *replica.Replica) {
+		f(r)
+		close(done)
 	})
 	select {
 	case <-done:
@@ -209,12 +207,10 @@ func (m *Member) CutLog(base raft.Base) {
 		if errors.Is(err, replica.ErrStopped) {
 			return
 		}
-		m.inbox.put(func(a *arrivals) {
-			a.calls = append(a.calls, func(r *replica.Replica) {
-				if err := r.LogCut(base, err); err != nil {
-					m.fail(err)
-				}
-			})
+		m.inbox.call(func(r *replica.Replica) {
+			if err := r.LogCut(base, err); err != nil {
+				m.fail(err)
+			}
 		})
 	})
 }

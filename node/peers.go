@@ -126,9 +126,7 @@ func (m *Member) Snapshot(from raft.MemberID, stream io.Reader) error {
 		return errors.Join(err, image.Discard())
 	}
 	done := make(chan error, 1)
-	m.inbox.put(func(a *arrivals) {
-		a.calls = append(a.calls, func(r *replica.Replica) { r.Snapshot(from, meta.Term, meta.Base, image, done) })
-	})
+	m.inbox.call(func(r *replica.Replica) { r.Snapshot(from, meta.Term, meta.Base, image, done) })
 	select {
 	case err := <-done:
 		m.cfg.Log.Info("received a snapshot", "peer", m.nameOf(from), "index", uint64(meta.Base.Position.Index), "error", errorText(err))
@@ -155,30 +153,23 @@ func (m *Member) SendSnapshot(to raft.MemberID) {
 		} else {
 			m.cfg.Log.Info("snapshot sent", "peer", m.nameOf(to), "index", uint64(at.Index))
 		}
-		m.inbox.put(func(a *arrivals) {
-			a.calls = append(a.calls, func(r *replica.Replica) { r.SnapshotSent(to, at, err == nil) })
-		})
+		m.inbox.call(func(r *replica.Replica) { r.SnapshotSent(to, at, err == nil) })
 	})
 }
 
 func (m *Member) sendSnapshot(to raft.MemberID, term raft.Term) (raft.Position, error) {
 	view := m.store.View()
 	defer view.Close()
-	applied := view.Applied()
-	membership, err := raft.DecodeMembership(applied.Membership)
+	base, err := replica.BaseOf(view.Applied())
 	if err != nil {
-		return raft.Position{}, fmt.Errorf("membership in the store: %w", err)
+		return raft.Position{}, err
 	}
-	at := raft.Position{Index: raft.Index(applied.Index), Term: raft.Term(applied.Term)}
-	meta := snapshot.Meta{
-		Cluster: m.identity().Cluster, Term: term,
-		Base: raft.Base{Position: at, Config: raft.Index(applied.Config), Membership: membership},
-	}
+	meta := snapshot.Meta{Cluster: m.identity().Cluster, Term: term, Base: base}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	stop := context.AfterFunc(m.endingContext, cancel)
 	defer stop()
-	return at, m.transport.SendSnapshot(ctx, to, func(w io.Writer) error {
+	return base.Position, m.transport.SendSnapshot(ctx, to, func(w io.Writer) error {
 		out, err := snapshot.NewWriter(w, meta)
 		if err != nil {
 			return err

@@ -138,22 +138,31 @@ func reconcile(log *wal.Log, found raft.Restored, applied kv.Applied) (raft.Rest
 	case at.Index < found.Base.Position.Index:
 		return found, fmt.Errorf("the log begins after %v, but the store holds only up to %v: the store is damaged or another's; remove this member and let it be replaced: %w", found.Base.Position, at, kv.ErrCorrupt)
 	case at.Index > last || at.Index > found.Base.Position.Index && found.Entries[at.Index-found.Base.Position.Index-1].Term != at.Term:
-		membership, err := raft.DecodeMembership(applied.Membership)
+		base, err := BaseOf(applied)
 		if err != nil {
-			return found, fmt.Errorf("membership at the store's applied position %v: %w", at, err)
+			return found, err
 		}
 		if found.Hard.Term < at.Term {
 			// The store switched to a snapshot of a later term, and the process died before that term was
 			// durable in the log. This member has not voted in it: a vote is durable before it leaves.
 			found.Hard = raft.HardState{Term: at.Term}
 		}
-		base := raft.Base{Position: at, Config: raft.Index(applied.Config), Membership: membership}
 		if err := log.Append([]raft.Batch{{Seq: 1, Base: &base, Hard: &found.Hard}}); err != nil {
 			return found, fmt.Errorf("restart the log at the store's position %v: %w", at, err)
 		}
 		found.Base, found.Entries = base, nil
 	}
 	return found, nil
+}
+
+// BaseOf describes a log that begins where a store ends: what a snapshot of that store is of.
+func BaseOf(applied kv.Applied) (raft.Base, error) {
+	at := raft.Position{Index: raft.Index(applied.Index), Term: raft.Term(applied.Term)}
+	membership, err := raft.DecodeMembership(applied.Membership)
+	if err != nil {
+		return raft.Base{}, fmt.Errorf("membership at the store's applied position %v: %w", at, err)
+	}
+	return raft.Base{Position: at, Config: raft.Index(applied.Config), Membership: membership}, nil
 }
 
 // Writer and Applier are for the goroutines that run them.

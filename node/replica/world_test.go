@@ -192,20 +192,19 @@ func (h *host) snapshot() {
 func (h *host) carry(to *host) (raft.Position, bool) {
 	view := h.store.View()
 	defer view.Close()
-	applied := view.Applied()
-	at := raft.Position{Index: raft.Index(applied.Index), Term: raft.Term(applied.Term)}
+	base, err := BaseOf(view.Applied())
+	h.must(err)
+	at := base.Position
 	if !to.up() || h.w.apart[to.id] || h.w.apart[h.id] || h.w.rng.IntN(4) == 0 {
 		return at, false
 	}
-	membership, err := raft.DecodeMembership(applied.Membership)
-	h.must(err)
 	image, err := to.store.BeginImport()
 	to.must(err)
 	h.must(view.Export(image.Add))
 	_, err = image.Finish()
 	to.must(err)
 	done := make(chan error, 1)
-	to.replica.Snapshot(h.id, h.replica.Status().Term, raft.Base{Position: at, Config: raft.Index(applied.Config), Membership: membership}, image, done)
+	to.replica.Snapshot(h.id, h.replica.Status().Term, base, image, done)
 	to.replica.Pump()
 	for range 1000 { // the sender of a snapshot waits for the receiver; so does this one
 		select {

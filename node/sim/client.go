@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -107,7 +106,7 @@ func (c *client) propose(txn kv.Txn) {
 	h := c.at
 	p, err := h.replica.Register(kv.Command{Txn: txn}, h.replica.Now())
 	if err != nil {
-		c.refused(err)
+		c.next() // certainly not done
 		return
 	}
 	h.later(0, func() {
@@ -133,7 +132,7 @@ func (c *client) awaitProposal(p *replica.Proposal, asked int) {
 		case errors.Is(o.Err, replica.ErrUnknown) || errors.Is(o.Err, replica.ErrStopped):
 			c.unknown()
 		default:
-			c.refused(o.Err)
+			c.next() // certainly not done
 		}
 	default:
 		c.w.after(poll, func() { c.awaitProposal(p, asked) })
@@ -157,10 +156,10 @@ func (c *client) awaitBarrier(b *replica.Barrier, asked int) {
 	select {
 	case err := <-b.Done():
 		if err != nil {
-			c.refused(err)
+			c.next()
 			return
 		}
-		value, err := c.value()
+		value, err := c.at.value(c.pending.Key)
 		if err != nil {
 			c.w.fail("member %d: read: %w", c.at.id, err)
 			return
@@ -173,8 +172,6 @@ func (c *client) awaitBarrier(b *replica.Barrier, asked int) {
 	}
 }
 
-func (c *client) value() (string, error) { return c.at.value(c.pending.Key) }
-
 // answered records what is certain.
 func (c *client) answered() {
 	op := c.pending
@@ -186,22 +183,19 @@ func (c *client) answered() {
 	c.next()
 }
 
-// unknown records a write that may have happened, or may yet: it ends with the world. A read that was not
-// answered says nothing.
+// unknown goes on after a request whose outcome is not known.
 func (c *client) unknown() {
+	c.doubt()
+	c.next()
+}
+
+// doubt records a write that may have happened, or may yet: it ends with the world. A read that was not answered
+// says nothing.
+func (c *client) doubt() {
 	if op := c.pending; op.Kind != Get {
 		op.Unknown = true
 		c.history = append(c.history, *op)
 	}
-	c.next()
-}
-
-// refused drops what was certainly not done.
-func (c *client) refused(err error) {
-	if errors.Is(err, context.Canceled) {
-		c.w.fail("client %d: %w", c.id, err)
-	}
-	c.next()
 }
 
 func (c *client) next() {

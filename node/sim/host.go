@@ -22,8 +22,6 @@ type host struct {
 	boot  raft.Boot
 	disk  *vfs.Mem
 	state *pebblefs.MemFS
-	// wiped hosts have left for good: their identity was removed.
-	removed bool
 
 	// The process; nil and zero while it is down.
 	life      int // one higher at every start: what belonged to an earlier life is dropped
@@ -298,8 +296,8 @@ func (h *host) CutLog(base raft.Base) {
 // MembershipChanged needs nothing here: the network knows every host.
 func (h *host) MembershipChanged(raft.Membership) {}
 
-// Removed takes the host away for good, a little later: an identity that was removed never comes back.
-func (h *host) Removed() { h.removed = true }
+// Removed needs nothing here: a host that was removed stays, and must not disturb the others.
+func (h *host) Removed() {}
 
 // Events tells the story.
 func (h *host) Events(events []raft.Event) {

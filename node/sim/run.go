@@ -173,7 +173,7 @@ func (w *World) report(clients []*client) Report {
 	r := Report{Seed: w.seed, Weather: w.weather, Seconds: w.now / second, Faults: w.Faults}
 	for _, c := range clients {
 		if c.pending != nil {
-			c.unknownAtEnd()
+			c.doubt()
 		}
 		for _, op := range c.history {
 			if op.Kind != Get && !op.Unknown {
@@ -183,14 +183,6 @@ func (w *World) report(clients []*client) Report {
 		}
 	}
 	return r
-}
-
-// unknownAtEnd records a write that was still waiting when the world ended.
-func (c *client) unknownAtEnd() {
-	if op := c.pending; op.Kind != Get {
-		op.Unknown = true
-		c.history = append(c.history, *op)
-	}
 }
 
 // close lets go of what the hosts hold.

@@ -5,6 +5,7 @@ import (
 
 	"raftsman.dev/node/kv"
 	"raftsman.dev/node/raft"
+	"raftsman.dev/node/replica"
 )
 
 // stream is a snapshot on its way: chunks that arrive one by one, unless a link or a life ends.
@@ -21,10 +22,8 @@ type stream struct {
 func (h *host) SendSnapshot(to raft.MemberID) {
 	s := &stream{from: h, to: h.w.hosts[to], fromLife: h.life, term: h.replica.Brief().Term}
 	view := h.store.View()
-	applied := view.Applied()
-	membership, err := raft.DecodeMembership(applied.Membership)
-	if err == nil {
-		s.base = raft.Base{Position: raft.Position{Index: raft.Index(applied.Index), Term: raft.Term(applied.Term)}, Config: raft.Index(applied.Config), Membership: membership}
+	var err error
+	if s.base, err = replica.BaseOf(view.Applied()); err == nil {
 		err = view.Export(func(chunk []byte) error {
 			s.chunks = append(s.chunks, bytes.Clone(chunk))
 			return nil

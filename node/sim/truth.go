@@ -13,7 +13,7 @@ type truth struct {
 	leaders map[raft.Term]raft.MemberID
 	// effects is the state of the store at each applied index, as first seen anywhere (state machine safety).
 	effects map[uint64]effect
-	// seen is the newest of each member, which must not go back, also over a restart.
+	// seen is the newest of each member, which must not go back within one life.
 	seen map[raft.MemberID]*seen
 	// acked is what clients were told is written: by key, which is written once.
 	acked map[string]string
@@ -25,7 +25,6 @@ type effect struct {
 }
 
 type seen struct {
-	boot    raft.Boot
 	term    raft.Term
 	commit  raft.Index
 	applied uint64
@@ -40,7 +39,7 @@ func (t *truth) started(h *host) {
 		t.seen[h.id] = &seen{}
 	}
 	s := t.seen[h.id]
-	s.boot, s.commit, s.applied = h.boot, 0, 0
+	s.commit, s.applied = 0, 0
 	t.look(h)
 }
 

@@ -140,7 +140,6 @@ type network struct {
 }
 
 func (n *network) send(from *host, msgs []raft.Message) {
-	boot := from.boot
 	for _, m := range msgs {
 		l := link{from.id, m.To}
 		if n.cut[l] {
@@ -152,10 +151,10 @@ func (n *network) send(from *host, msgs []raft.Message) {
 			continue
 		}
 		delay := n.delay(l)
-		n.w.after(delay, func() { n.deliver(l, boot, m) })
+		n.w.after(delay, func() { n.deliver(l, m) })
 		if !n.w.calm && n.w.chance(n.w.weather.Duplication) {
 			n.w.fault("message duplicated")
-			n.w.after(delay+n.w.between(0, 2*second), func() { n.deliver(l, boot, m) })
+			n.w.after(delay+n.w.between(0, 2*second), func() { n.deliver(l, m) })
 		}
 	}
 }
@@ -169,12 +168,12 @@ func (n *network) delay(l link) int64 {
 	return d
 }
 
-func (n *network) deliver(l link, _ raft.Boot, m raft.Message) {
+func (n *network) deliver(l link, m raft.Message) {
 	h := n.w.hosts[l.to]
 	if h == nil || !h.up() || n.cut[l] {
 		return
 	}
-	if h.paused(func() { n.deliver(l, 0, m) }) {
+	if h.paused(func() { n.deliver(l, m) }) {
 		return
 	}
 	h.replica.Receive([]raft.Message{m})
