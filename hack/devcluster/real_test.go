@@ -568,7 +568,7 @@ func processesOf(t *testing.T, cluster string) map[int]string {
 	found := map[int]string{}
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
-		if err != nil || pid == os.Getpid() {
+		if err != nil || pid == os.Getpid() || ended(pid) {
 			continue
 		}
 		dir := filepath.Join("/proc", e.Name())
@@ -580,6 +580,20 @@ func processesOf(t *testing.T, cluster string) map[int]string {
 		}
 	}
 	return found
+}
+
+// ended says whether a process has ended to its last thread and only waits to be reaped. When that happens is up to
+// its parent: for what has lost its own that is the machine's first process, which may take its time.
+func ended(pid int) bool {
+	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	status, err := os.ReadFile(filepath.Join(dir, "stat"))
+	if err != nil {
+		return true
+	}
+	threads, err := os.ReadDir(filepath.Join(dir, "task"))
+	const afterName = 2 // the state stands behind the name's parenthesis and a blank
+	state := status[bytes.LastIndexByte(status, ')')+afterName]
+	return err != nil || len(threads) <= 1 && (state == 'Z' || state == 'X')
 }
 
 func compare(t *testing.T, before, after machineState) {
