@@ -134,6 +134,9 @@ type Change struct {
 type EntryKind uint8
 
 const (
+	// EntryLost stands where this member's own disk has lost an entry: index, term and checksum are known from
+	// the log's second copy, kind and payload are not. It is never written and never sent.
+	EntryLost EntryKind = 0
 	// EntryNoop is the empty entry with which a leader starts its term.
 	EntryNoop EntryKind = 1
 	// EntryCommand carries a command of the store, opaque to the core.
@@ -151,6 +154,9 @@ type Entry struct {
 	Sum     uint32
 	Payload []byte
 }
+
+// Lost reports whether only the entry's place and checksum are known here.
+func (e Entry) Lost() bool { return e.Kind == EntryLost }
 
 // Position is where the entry stands.
 func (e Entry) Position() Position { return Position{Index: e.Index, Term: e.Term} }
@@ -174,18 +180,22 @@ type Base struct {
 // stand at or before the log's end and then replaces everything from there on. Seq grows by one with
 // every batch that is not empty; Persisted names it when everything up to it is durable. A batch that was not
 // answered when power failed is there as a whole or not at all; the core also survives one that has lost
-// entries off its end.
+// entries off its end. Fills come last and change no place of the log: each gives the content of an entry that
+// was lost there, with the same index, term and checksum.
 type Batch struct {
 	Seq     uint64
 	Base    *Base
 	Hard    *HardState
 	Entries []Entry
+	Fills   []Entry
 }
 
 // Empty reports whether there is nothing to write.
-func (b Batch) Empty() bool { return b.Base == nil && b.Hard == nil && len(b.Entries) == 0 }
+func (b Batch) Empty() bool {
+	return b.Base == nil && b.Hard == nil && len(b.Entries) == 0 && len(b.Fills) == 0
+}
 
-// Restored is what a member finds in its log and its store when it starts.
+// Restored is what a member finds in its log and its store when it starts. Entries may be Lost.
 type Restored struct {
 	Base    Base
 	Hard    HardState
