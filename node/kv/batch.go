@@ -2,10 +2,9 @@ package kv
 
 import (
 	"bytes"
-	"hash/maphash"
 	"slices"
 
-	"github.com/cockroachdb/pebble/v2"
+	"raftsman.dev/node/kv/engine"
 )
 
 // batch is an apply batch in the making: what its entries have written so far, on top of the database. One is used
@@ -93,30 +92,27 @@ func (b *batch) scan(lo, hi []byte, f func(KeyValue) bool) error {
 }
 
 // fill turns the batch into rows, the keys in order: that is how the database takes them fastest.
-func (b *batch) fill(rows *pebble.Batch) error {
+func (b *batch) fill(rows engine.Batch) error {
 	for _, i := range b.writes.inOrder() {
 		p := &b.writes.list[i]
+		b.buf = rowKey(b.buf[:0], p.kv.Key)
+		var err error
 		if p.kv.Version == 0 {
-			b.buf = rowKey(b.buf[:0], p.kv.Key)
-			if err := rows.Delete(b.buf, nil); err != nil {
-				return err
-			}
-			continue
+			err = rows.Delete(b.buf)
+		} else {
+			err = rows.Set(b.buf, b.rows[p.from:p.to])
 		}
-		op := rows.SetDeferred(1+len(p.kv.Key), p.to-p.from)
-		rowKey(op.Key[:0], p.kv.Key)
-		copy(op.Value, b.rows[p.from:p.to])
-		if err := op.Finish(); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 	for i := range b.touched {
 		t := &b.touched[i]
-		if err := rows.Set(rowWindow(t.origin), t.window.appendTo(nil), nil); err != nil {
+		if err := rows.Set(rowWindow(t.origin), t.window.appendTo(nil)); err != nil {
 			return err
 		}
 	}
-	return rows.Set(rowApplied(), b.meta.append(nil), nil)
+	return rows.Set(rowApplied(), b.meta.append(nil))
 }
 
 // pending is a key's newest version in a batch, and where its row is.
@@ -223,7 +219,3 @@ func (w *writeSet) within(lo, hi []byte) []int32 {
 	from, _ := w.search(lo)
 	return own[min(from, len(own)):]
 }
-
-// hash is for tables in memory alone. Its seed is drawn at start, so that no choice of keys can crowd a table;
-// nothing that is stored or answered depends on it.
-func (s *Store) hash(key []byte) uint64 { return maphash.Bytes(s.seed, key) }

@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -49,7 +50,10 @@ func (f *feeder) fill(b *testing.B, s *Store) {
 		}
 	}
 	// What the database still has to tidy up is not part of what is measured.
-	if err := errors.Join(s.Flush(), s.gen.db.Compact(b.Context(), []byte{'k'}, []byte{'z'}, false)); err != nil {
+	pebble := s.gen.db.(interface {
+		Compact(ctx context.Context, start, end []byte, parallelize bool) error
+	})
+	if err := errors.Join(s.Flush(), pebble.Compact(b.Context(), []byte{'k'}, []byte{'z'}, false)); err != nil {
 		b.Fatal(err)
 	}
 }

@@ -6,8 +6,6 @@ import (
 	"hash/maphash"
 	"math/rand/v2"
 	"testing"
-
-	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // TestCacheIsExactAndBounded: whatever was put, an answer is the newest one for that very key, also when keys share
@@ -76,8 +74,12 @@ func TestCacheHoldsAsManyAsItHasSlots(t *testing.T) {
 
 // TestPutsDoNotReadTheDatabase: once a key has been met, a put of it costs no read, whatever happened to the key in
 // between; what is answered stays right.
-func TestPutsDoNotReadTheDatabase(t *testing.T) {
-	s := mustOpen(t, "s", Options{FS: vfs.NewMem(), MemTableBytes: 64 << 10, CacheSlots: 4096})
+func TestPutsDoNotReadTheDatabase(t *testing.T) { onEach(t, testPutsDoNotReadTheDatabase) }
+
+func testPutsDoNotReadTheDatabase(t *testing.T, g ground) {
+	o := g.options("s")
+	o.CacheSlots = 4096
+	s := mustOpen(t, "s", o)
 	defer mustClose(t, s)
 	index := uint64(0)
 	apply := func(ops ...Op) Result {

@@ -53,7 +53,6 @@ func TestGoldenForms(t *testing.T) {
 		"window row's key": {rowWindow(258), "770000000000000102"},
 		"window row":       {w.appendTo(nil), "034102000000000000000000000000000080"},
 		"version row":      {append(rowVersion(), layoutVersion), "6d7601"},
-		"current file":     {encodeCurrent(258), "67656e2d303030303030303030303030303130322037386237626164630a"},
 	} {
 		if got := hex.EncodeToString(form.bytes); got != form.want {
 			t.Errorf("%s: the format has changed (version 1 is frozen): %s, want %s", name, got, form.want)
@@ -62,8 +61,10 @@ func TestGoldenForms(t *testing.T) {
 }
 
 // TestGoldenState pins a small store as it is exported: every kind of row that there is, effects included.
-func TestGoldenState(t *testing.T) {
-	s := mustOpen(t, "s", small(vfs.NewMem()))
+func TestGoldenState(t *testing.T) { onEach(t, testGoldenState) }
+
+func testGoldenState(t *testing.T, g ground) {
+	s := mustOpen(t, "s", g.options("s"))
 	defer mustClose(t, s)
 	open := Command{ID: CommandID{Origin: 2, Boot: 1, Seq: 1}, Open: true}
 	del := Command{ID: CommandID{Origin: 1, Boot: 1, Seq: 4}, Floor: 2, Txn: Txn{Success: []Op{{Delete: &DeleteRequest{Key: []byte("b")}}}}}
@@ -229,7 +230,6 @@ func decodeAll(b []byte) {
 	_, _ = decodeVersion(nil, b)
 	_, _ = decodeWindow(b)
 	_, _, _ = decodeWindowRow(b[:min(len(b), 9)], b[min(len(b), 9):])
-	_, _ = decodeCurrent(b)
 }
 
 func FuzzDecodeCommand(f *testing.F) {
@@ -266,7 +266,6 @@ func FuzzDecodeRows(f *testing.F) {
 	f.Add(w.appendTo(nil))
 	f.Add(append(rowWindow(1), w.appendTo(nil)...))
 	f.Add(appendVersion(nil, &KeyValue{CreateRevision: 2, ModRevision: 300, Version: 4, Lease: -1, Value: []byte("v")}))
-	f.Add(encodeCurrent(9))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		decodeAll(b)
 		if m, err := decodeMeta(b); err == nil {
@@ -283,9 +282,6 @@ func FuzzDecodeRows(f *testing.F) {
 			if again, err := decodeWindow(w.appendTo(nil)); err != nil || !reflect.DeepEqual(again, w) {
 				t.Fatalf("%+v became %+v: %v", w, again, err)
 			}
-		}
-		if n, err := decodeCurrent(b); err == nil && !bytes.Equal(encodeCurrent(n), b) {
-			t.Fatalf("%q names generation %d", b, n)
 		}
 	})
 }

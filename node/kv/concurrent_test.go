@@ -14,15 +14,16 @@ import (
 
 // TestReadersBesideTheApplier: while batches are applied, flushed, and a snapshot takes the state's place, every read
 // sees whole transactions, in step with the revision it reports, and never an older state than one it has seen.
-func TestReadersBesideTheApplier(t *testing.T) {
-	fs := vfs.NewMem()
-	s := mustOpen(t, "s", small(fs))
+func TestReadersBesideTheApplier(t *testing.T) { onEach(t, testReadersBesideTheApplier) }
+
+func testReadersBesideTheApplier(t *testing.T, g ground) {
+	s := mustOpen(t, "s", g.options("s"))
 	var done atomic.Bool
 	var readers sync.WaitGroup
 	for reader := range 3 {
 		readers.Go(func() { readAlong(t, s, reader, &done) })
 	}
-	ahead := mustOpen(t, "ahead", small(fs))
+	ahead := mustOpen(t, "ahead", g.options("ahead"))
 	index := uint64(0)
 	for round := range 6 {
 		for range 40 {

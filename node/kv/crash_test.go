@@ -14,7 +14,8 @@ import (
 // power is a disk that loses power just before its n-th change: what may be found afterwards is kept, with
 // what the store had promised and what it had been given by then.
 type power struct {
-	mu struct {
+	options func() Options // of the store on the disk
+	mu      struct {
 		sync.Mutex
 		disk     *vfs.MemFS
 		changes  int
@@ -30,6 +31,7 @@ type power struct {
 
 func newPower(seed uint64, cutAt int) *power {
 	p := &power{}
+	p.options = func() Options { return small(p.fs()) }
 	p.mu.disk, p.mu.cutAt = vfs.NewCrashableMem(), cutAt
 	p.mu.rng = rand.New(rand.NewPCG(seed, uint64(cutAt)))
 	p.mu.keep = []int{0, 50, 100}[p.mu.rng.IntN(3)]
@@ -113,8 +115,7 @@ var errPowerGone = errors.New("the power is gone")
 
 // live tells the story on a disk.
 func (st *story) live(p *power) error {
-	fs := p.fs()
-	s, err := Open("top/store", small(fs))
+	s, err := Open("top/store", p.options())
 	if err != nil {
 		return err
 	}
@@ -128,7 +129,7 @@ func (st *story) live(p *power) error {
 	if err := errors.Join(err, s.Close()); err != nil {
 		return err
 	}
-	if s, err = Open("top/store", small(fs)); err != nil {
+	if s, err = Open("top/store", p.options()); err != nil {
 		return err
 	}
 	return errors.Join(st.apply(s, p, uint64(len(st.log))), s.Close())
@@ -186,23 +187,19 @@ func (st *story) install(s *Store, p *power) error {
 	return nil
 }
 
-// awake opens what was found after the power had gone and holds it to what was promised.
-func (st *story) awake(p *power, cutAt int) {
+// awake opens what was found after the power had gone and holds it to what was promised and given by then.
+func (st *story) awake(found Options, promised, given uint64, cutAt int) {
 	t := st.t
-	s, err := Open("top/store", small(p.mu.found))
+	s, err := Open("top/store", found)
 	if err != nil {
 		t.Fatalf("seed %d, cut at %d: open: %v", st.seed, cutAt, err)
 	}
-	promised, given, at := p.mu.at[0], p.mu.at[1], s.Applied().Index
+	at := s.Applied().Index
 	if at < promised || at > given {
 		t.Fatalf("seed %d, cut at %d: found entry %d; durable was %d, applied was %d", st.seed, cutAt, at, promised, given)
 	}
 	if durable, err := s.Durable(); err != nil || durable != at {
 		t.Fatalf("seed %d, cut at %d: found entry %d, of which %d is durable (%v)", st.seed, cutAt, at, durable, err)
-	}
-	names, err := p.mu.found.List("top/store")
-	if err != nil || len(names) != 2 || strings.HasSuffix(strings.Join(names, " "), ".tmp") {
-		t.Fatalf("seed %d, cut at %d: the store's directory holds %q (%v)", st.seed, cutAt, names, err)
 	}
 	st.catchUp(s)
 	if got := hashOf(t, s); got != st.hash {
@@ -231,7 +228,11 @@ func TestPowerLoss(t *testing.T) {
 				t.Fatalf("seed %d, cut at %d: %v", seed, cutAt, err)
 			}
 			if p.gone() { // the store's own threads decide how many changes there are
-				st.awake(p, cutAt)
+				st.awake(small(p.mu.found), p.mu.at[0], p.mu.at[1], cutAt)
+				names, err := p.mu.found.List("top/store")
+				if err != nil || len(names) != 2 || strings.HasSuffix(strings.Join(names, " "), ".tmp") {
+					t.Fatalf("seed %d, cut at %d: the store's directory holds %q (%v)", seed, cutAt, names, err)
+				}
 			}
 		}
 	}

@@ -6,8 +6,9 @@
 //
 // # Layout (version 1)
 //
-// The state is a directory of generations, each a Pebble database with its own log switched off: the Raft
-// log is the log. A received snapshot is built in a generation of its own and comes into force by one rename:
+// The rows stand on an engine (package engine): Pebble (package lsm), or memory in a simulation. On Pebble the
+// state is a directory of generations, each a Pebble database with its own log switched off: the Raft log is the
+// log. A received snapshot is built in a generation of its own and comes into force by one rename:
 // of the file that names the generation in force. It is written beside itself, synced and renamed, and the
 // directory is synced:
 //

@@ -272,15 +272,15 @@ func everything() Txn {
 
 // pair drives a store and its twin with the same log.
 type pair struct {
-	t     *testing.T
-	seed  uint64
-	gen   *generator
-	fs    vfs.FS
-	dir   string
-	store *Store
-	twin  *model
-	log   []Entry
-	want  []string // the twin's result of each entry
+	t      *testing.T
+	seed   uint64
+	gen    *generator
+	ground ground
+	dir    string
+	store  *Store
+	twin   *model
+	log    []Entry
+	want   []string // the twin's result of each entry
 }
 
 func (p *pair) fatalf(format string, args ...any) {
@@ -375,7 +375,7 @@ func (p *pair) reopen() {
 	if err := p.store.Close(); err != nil {
 		p.fatalf("close: %v", err)
 	}
-	p.store = mustOpen(p.t, p.dir, small(p.fs))
+	p.store = mustOpen(p.t, p.dir, p.ground.options(p.dir))
 	if at := p.store.Applied().Index; at < durable || at > uint64(len(p.log)) {
 		p.fatalf("reopened at %d; durable was %d", at, durable)
 	}
@@ -404,14 +404,18 @@ func transfer(t *testing.T, from, to *Store) {
 // TestAgainstTheTwin: random commands give the twin's results, revisions and state, whatever the batches,
 // across flushes, restarts and snapshots, and two members are equal to the bit.
 func TestAgainstTheTwin(t *testing.T) {
+	onEach(t, testAgainstTheTwin)
+}
+
+func testAgainstTheTwin(t *testing.T, g ground) {
 	for _, seed := range seeds(t, 12) {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
-			p := &pair{t: t, seed: seed, gen: newGenerator(seed), fs: vfs.NewMem(), dir: "s", twin: newModel()}
-			if seed%4 == 0 { // on a real disk
-				p.fs, p.dir = vfs.Default, filepath.Join(t.TempDir(), "s")
+			p := &pair{t: t, seed: seed, gen: newGenerator(seed), ground: g, dir: fmt.Sprint("s", seed), twin: newModel()}
+			if _, ok := g.(onPebble); ok && seed%4 == 0 { // on a real disk
+				p.ground, p.dir = onPebble{vfs.Default}, filepath.Join(t.TempDir(), "s")
 			}
-			p.store = mustOpen(t, p.dir, small(p.fs))
-			other := mustOpen(t, p.dir+"-other", small(p.fs))
+			p.store = mustOpen(t, p.dir, p.ground.options(p.dir))
+			other := mustOpen(t, p.dir+"-other", p.ground.options(p.dir+"-other"))
 			for range 25 {
 				p.extend(1 + p.gen.rng.IntN(60))
 				p.catchUp(p.store)

@@ -4,15 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
 
-	"github.com/cockroachdb/pebble/v2"
+	"raftsman.dev/node/kv/engine"
 )
 
 // getKey reads one key; what it returns is the caller's.
-func getKey(r pebble.Reader, key []byte) (KeyValue, bool, error) {
+func getKey(r engine.Reader, key []byte) (KeyValue, bool, error) {
 	v, closer, err := getRow(r, key)
-	if v == nil {
+	if closer == nil {
 		return KeyValue{}, false, err
 	}
 	own := make([]byte, len(key)+len(v))
@@ -21,13 +22,10 @@ func getKey(r pebble.Reader, key []byte) (KeyValue, bool, error) {
 	return kv, err == nil, errors.Join(err, closer.Close())
 }
 
-// getRow reads a key's row, nil if there is none; it is valid until closer is closed.
-func getRow(r pebble.Reader, key []byte) (row []byte, closer interface{ Close() error }, err error) {
+// getRow reads a key's row, which is valid until closer is closed; a nil closer says that there is none.
+func getRow(r engine.Reader, key []byte) (row []byte, closer io.Closer, err error) {
 	var room [128]byte
 	v, closer, err := r.Get(rowKey(room[:0], key))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil, nil, nil
-	}
 	if err != nil {
 		return nil, nil, damage(fmt.Sprintf("key %q", key), err)
 	}
@@ -35,12 +33,9 @@ func getRow(r pebble.Reader, key []byte) (row []byte, closer interface{ Close() 
 }
 
 // getMeta reads the applied row of a database whose layout is known; ok is false while there is none.
-func getMeta(r pebble.Reader) (m meta, ok bool, err error) {
+func getMeta(r engine.Reader) (m meta, ok bool, err error) {
 	v, closer, err := r.Get(rowApplied())
-	if errors.Is(err, pebble.ErrNotFound) {
-		return meta{}, false, nil
-	}
-	if err != nil {
+	if err != nil || closer == nil {
 		return meta{}, false, damage("the applied row", err)
 	}
 	m, err = decodeMeta(v)
@@ -52,7 +47,7 @@ func (s *Store) lookup(key []byte, hash uint64) (prior, error) {
 	s.lookups++
 	var old KeyValue
 	v, closer, err := getRow(s.gen.db, key)
-	if v != nil {
+	if closer != nil {
 		old, err = decodeVersion(key, v)
 		err = errors.Join(err, closer.Close())
 	}
@@ -64,12 +59,12 @@ func (s *Store) lookup(key []byte, hash uint64) (prior, error) {
 }
 
 // scanKeys reads [lo, hi) in order; what f gets is reused.
-func scanKeys(r pebble.Reader, lo, hi []byte, f func(KeyValue) bool) error {
+func scanKeys(r engine.Reader, lo, hi []byte, f func(KeyValue) bool) error {
 	upper := []byte{prefixKey + 1}
 	if hi != nil {
 		upper = rowKey(nil, hi)
 	}
-	it, err := r.NewIter(&pebble.IterOptions{LowerBound: rowKey(nil, lo), UpperBound: upper})
+	it, err := r.NewIter(rowKey(nil, lo), upper)
 	if err != nil {
 		return damage("a range", err)
 	}

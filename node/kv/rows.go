@@ -5,17 +5,12 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-
-	"github.com/cockroachdb/pebble/v2"
 )
 
 const (
 	layoutVersion = 1
 
-	// pebbleFormat is the version of Pebble's own files. It is named, not "newest": a newer Pebble must not
-	// write what the program before cannot read, as long as the layout version is the same.
-	pebbleFormat = pebble.FormatValueSeparation
-
+	prefixMeta   = 'm'
 	prefixKey    = 'k'
 	prefixWindow = 'w'
 )

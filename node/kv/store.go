@@ -7,13 +7,17 @@ import (
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"raftsman.dev/node/kv/engine"
+	"raftsman.dev/node/kv/lsm"
 )
 
 // Options are the store's tuning and surroundings.
 type Options struct {
-	// FS is the file system; nil is the operating system's.
+	// Engine keeps the rows; then what follows about Pebble is not used. nil is Pebble in the store's directory.
+	Engine engine.Engine
+	// FS is Pebble's file system; nil is the operating system's.
 	FS vfs.FS
 	// MemTableBytes is the size of a memory table; a flush makes that much durable at once. Default 16 MiB.
 	MemTableBytes uint64
@@ -24,6 +28,9 @@ type Options struct {
 	CacheSlots int
 	// Logger hears what Pebble has to say; nil drops it, but for what is fatal.
 	Logger pebble.Logger
+	// Hash is for tables in memory alone: what they forget depends on it, nothing that is stored or answered.
+	// nil has a seed that is drawn at start, so that no choice of keys can crowd a table.
+	Hash func(key []byte) uint64
 	// Damaged hears, on any goroutine, of every damaged file that a read, a flush or a compaction meets: an
 	// error that matches ErrCorrupt and names the file. Who reads gets an error besides. nil tells Logger.
 	Damaged func(error)
@@ -42,6 +49,10 @@ func (o *Options) fill() {
 	if o.CacheSlots == 0 {
 		o.CacheSlots = 1 << 18
 	}
+	if o.Hash == nil {
+		seed := maphash.MakeSeed()
+		o.Hash = func(key []byte) uint64 { return maphash.Bytes(seed, key) }
+	}
 	if o.Logger == nil {
 		o.Logger = quiet{}
 	}
@@ -53,8 +64,9 @@ func (o *Options) fill() {
 // Store is one member's state machine. Apply, Switch and Close are for one goroutine; everything else may
 // run beside them.
 type Store struct {
-	dir  string
-	opts Options
+	dir    string // the store's name in messages
+	opts   Options
+	engine engine.Engine
 
 	// Owned by the applying goroutine.
 	gen     *generation // nil once the store is closed
@@ -62,7 +74,7 @@ type Store struct {
 	windows map[uint64]window
 	cache   *metaCache
 	batch   batch
-	seed    maphash.Seed
+	hash    func(key []byte) uint64
 	lookups uint64 // puts that had to read the database
 
 	lastGeneration atomic.Uint64 // the highest number given to a generation
@@ -79,11 +91,10 @@ type published struct {
 	meta meta
 }
 
-// generation is one Pebble database; it is closed when it is neither current nor viewed.
+// generation is one database of the engine; it is closed when it is neither current nor viewed.
 type generation struct {
-	db     *pebble.DB
+	db     engine.DB
 	number uint64
-	dir    string
 	refs   atomic.Int64
 	gone   func() error // removes it once it is closed
 }
@@ -103,11 +114,17 @@ func (g *generation) release() error {
 // that what is there is damaged; then, and after any other error, nothing has been removed.
 func Open(dir string, opts Options) (*Store, error) {
 	opts.fill()
-	s := &Store{dir: dir, opts: opts, cache: newMetaCache(opts.CacheSlots), seed: maphash.MakeSeed()}
+	s := &Store{dir: dir, opts: opts, engine: opts.Engine, cache: newMetaCache(opts.CacheSlots), hash: opts.Hash}
 	s.batch.s = s
-	number, exists, err := s.currentGeneration()
+	if s.engine == nil {
+		s.engine = lsm.New(dir, lsm.Options{FS: opts.FS, MemTableBytes: opts.MemTableBytes, BlockCacheBytes: opts.BlockCacheBytes, Logger: opts.Logger})
+	}
+	number, exists, err := s.engine.Current()
 	if err != nil {
 		return nil, err
+	}
+	if !exists {
+		number = 1
 	}
 	gen, err := s.openGeneration(number, exists)
 	if err != nil {
@@ -125,47 +142,17 @@ func (s *Store) begin(gen *generation, named bool) error {
 		return err
 	}
 	if !named {
-		if err := s.setCurrent(gen.number); err != nil {
+		if err := s.engine.SetCurrent(gen.number); err != nil {
 			return fmt.Errorf("store %s: %w", s.dir, err)
 		}
 	}
 	s.lastGeneration.Store(gen.number)
-	return s.removeOthers(gen.number)
-}
-
-// openDB opens the Pebble database in dir; where exists says that there is one, none is made.
-func (s *Store) openDB(dir string, exists bool) (*pebble.DB, error) {
-	// Pebble takes the memory tables (the one in use and the one being flushed) out of what the cache may hold.
-	cache := pebble.NewCache(s.opts.BlockCacheBytes + 2*int64(s.opts.MemTableBytes))
-	defer cache.Unref()
-	options := &pebble.Options{
-		FS:                          orderedFS{s.opts.FS},
-		Cache:                       cache,
-		DisableWAL:                  true,
-		ErrorIfNotExists:            exists,
-		MemTableSize:                s.opts.MemTableBytes,
-		MemTableStopWritesThreshold: 4,
-		L0CompactionThreshold:       4,
-		L0StopWritesThreshold:       24,
-		FormatMajorVersion:          pebbleFormat,
-		Logger:                      s.opts.Logger,
-		// Who reads damaged data gets an error; by default Pebble would end the process.
-		EventListener: &pebble.EventListener{DataCorruption: func(info pebble.DataCorruptionInfo) {
-			s.opts.Damaged(fmt.Errorf("%s: %w", info.Path, errors.Join(info.Details, ErrCorrupt)))
-		}},
-	}
-	// A filter spares most reads of tables that do not hold the key; one level of index spares one block a read.
-	options.Levels[0] = pebble.LevelOptions{FilterPolicy: bloom.FilterPolicy(10), IndexBlockSize: 256 << 10}
-	db, err := pebble.Open(dir, options)
-	if err != nil {
-		return nil, fmt.Errorf("open the store's database in %s: %w", dir, openError(err))
-	}
-	return db, nil
+	return s.engine.RemoveOthers(gen.number)
 }
 
 // adopt reads the state of a generation and makes it the one in force.
 func (s *Store) adopt(gen *generation) error {
-	m, err := readMeta(gen.db, nil)
+	m, err := readMeta(gen.db.NewIter)
 	if err != nil {
 		return err
 	}
@@ -184,29 +171,36 @@ func (s *Store) publish(gen *generation, m meta) {
 }
 
 // readMeta reads the applied row; a database without one is new and empty, at revision 1.
-func readMeta(r pebble.Reader, o *pebble.IterOptions) (meta, error) {
-	if o == nil {
-		o = &pebble.IterOptions{}
-	}
-	o.LowerBound, o.UpperBound = []byte("m"), []byte("n")
-	it, err := r.NewIter(o)
+func readMeta(newIter func(lo, hi []byte) (engine.Iterator, error)) (meta, error) {
+	it, err := newIter([]byte{prefixMeta}, []byte{prefixMeta + 1})
 	if err != nil {
 		return meta{}, damage("the applied row", err)
 	}
 	defer it.Close()
-	versioned := it.SeekGE(rowVersion()) && string(it.Key()) == string(rowVersion())
-	if versioned {
-		if err := checkLayout(it.Value()); err != nil {
+	var version, applied []byte
+	for ok := it.First(); ok; ok = it.Next() {
+		switch string(it.Key()) {
+		case string(rowVersion()):
+			version = append([]byte{}, it.Value()...)
+		case string(rowApplied()):
+			applied = append([]byte{}, it.Value()...)
+		}
+	}
+	if err := it.Error(); err != nil {
+		return meta{}, damage("the applied row", err)
+	}
+	if version != nil { // before anything else: another version's rows may be anything
+		if err := checkLayout(version); err != nil {
 			return meta{}, err
 		}
 	}
-	if !it.SeekGE(rowApplied()) || string(it.Key()) != string(rowApplied()) {
-		return meta{revision: 1}, damage("the applied row", it.Error())
-	}
-	if !versioned {
+	switch {
+	case applied == nil:
+		return meta{revision: 1}, nil
+	case version == nil:
 		return meta{}, fmt.Errorf("the store has an applied row but no layout version: %w", ErrCorrupt)
 	}
-	return decodeMeta(it.Value())
+	return decodeMeta(applied)
 }
 
 // checkLayout refuses a store or snapshot that another version of the program wrote.
@@ -217,8 +211,8 @@ func checkLayout(v []byte) error {
 	return nil
 }
 
-func readWindows(r pebble.Reader) (map[uint64]window, error) {
-	it, err := r.NewIter(&pebble.IterOptions{LowerBound: []byte{prefixWindow}, UpperBound: []byte{prefixWindow + 1}})
+func readWindows(r engine.Reader) (map[uint64]window, error) {
+	it, err := r.NewIter([]byte{prefixWindow}, []byte{prefixWindow + 1})
 	if err != nil {
 		return nil, damage("the windows", err)
 	}
@@ -236,10 +230,10 @@ func readWindows(r pebble.Reader) (map[uint64]window, error) {
 
 // commit writes the batch's rows at once and lets readers see them.
 func (s *Store) commit(b *batch) error {
-	rows := s.gen.db.NewBatchWithSize(len(b.rows) + 64*len(b.writes.list) + 1024)
+	rows := s.gen.db.NewBatch(len(b.rows) + 64*len(b.writes.list) + 1024)
 	defer rows.Close()
 	if s.meta.Index == 0 {
-		if err := rows.Set(rowVersion(), []byte{layoutVersion}, nil); err != nil {
+		if err := rows.Set(rowVersion(), []byte{layoutVersion}); err != nil {
 			return err
 		}
 	}
@@ -247,7 +241,7 @@ func (s *Store) commit(b *batch) error {
 		return err
 	}
 	s.seq.Add(1)
-	err := rows.Commit(pebble.NoSync)
+	err := rows.Commit()
 	if err == nil {
 		s.publish(s.gen, b.meta)
 	}
@@ -283,7 +277,7 @@ func (s *Store) Durable() (uint64, error) {
 		return 0, err
 	}
 	defer v.Close()
-	m, err := readMeta(v.gen.db, &pebble.IterOptions{OnlyReadGuaranteedDurable: true})
+	m, err := readMeta(v.gen.db.NewDurableIter)
 	return m.Index, err
 }
 
@@ -304,7 +298,7 @@ func (s *Store) Size() int64 {
 		return 0
 	}
 	defer v.Close()
-	return int64(v.gen.db.Metrics().DiskSpaceUsage())
+	return v.gen.db.Size()
 }
 
 // Close closes the store; later calls answer ErrClosed. What was not flushed is read again from the log at the

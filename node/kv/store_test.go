@@ -12,6 +12,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"raftsman.dev/node/kv/lsm"
 )
 
 // puts makes entries first to last, each one put of key to value by a client of its own sequence.
@@ -44,8 +46,10 @@ func mustClose(t testing.TB, c io.Closer) {
 
 func get(key string) Txn { return Txn{Success: []Op{{Range: &RangeRequest{Key: []byte(key)}}}} }
 
-func TestClosedStoreAnswers(t *testing.T) {
-	s := mustOpen(t, "s", small(vfs.NewMem()))
+func TestClosedStoreAnswers(t *testing.T) { onEach(t, testClosedStoreAnswers) }
+
+func testClosedStoreAnswers(t *testing.T, g ground) {
+	s := mustOpen(t, "s", g.options("s"))
 	mustApply(t, s, puts(1, 3, letter, "v"))
 	mustClose(t, s)
 	mustClose(t, s)
@@ -68,8 +72,10 @@ func TestClosedStoreAnswers(t *testing.T) {
 }
 
 // TestFailedApplyChangesNothing: neither the database nor what is kept in memory of the commands' IDs.
-func TestFailedApplyChangesNothing(t *testing.T) {
-	s := mustOpen(t, "s", small(vfs.NewMem()))
+func TestFailedApplyChangesNothing(t *testing.T) { onEach(t, testFailedApplyChangesNothing) }
+
+func testFailedApplyChangesNothing(t *testing.T, g ground) {
+	s := mustOpen(t, "s", g.options("s"))
 	defer mustClose(t, s)
 	mustApply(t, s, puts(1, 2, letter, "v"))
 	before := hashOf(t, s)
@@ -95,8 +101,11 @@ func TestFailedApplyChangesNothing(t *testing.T) {
 }
 
 func TestMembershipAndOpenedTravelWithTheData(t *testing.T) {
-	fs := vfs.NewMem()
-	s := mustOpen(t, "s", small(fs))
+	onEach(t, testMembershipAndOpenedTravelWithTheData)
+}
+
+func testMembershipAndOpenedTravelWithTheData(t *testing.T, g ground) {
+	s := mustOpen(t, "s", g.options("s"))
 	open := Command{ID: CommandID{Origin: 1, Boot: 1, Seq: 1}, Open: true}
 	if _, err := s.Apply([]Entry{{Index: 1, Term: 1}, {Index: 2, Term: 3, Command: open.AppendTo(nil)}}, 1, []byte("three members")); err != nil {
 		t.Fatal(err)
@@ -105,10 +114,10 @@ func TestMembershipAndOpenedTravelWithTheData(t *testing.T) {
 	if err := s.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	other := mustOpen(t, "other", small(fs))
+	other := mustOpen(t, "other", g.options("other"))
 	transfer(t, s, other)
 	mustClose(t, s)
-	s = mustOpen(t, "s", small(fs))
+	s = mustOpen(t, "s", g.options("s"))
 	for _, s := range []*Store{s, other} {
 		a := s.Applied()
 		if a.Index != 3 || a.Term != 3 || a.Config != 1 || string(a.Membership) != "three members" || !s.Opened() || s.Revision() != 1 {
@@ -120,9 +129,10 @@ func TestMembershipAndOpenedTravelWithTheData(t *testing.T) {
 
 // TestViewOutlivesSwitch: a view of the state before a switch stays what it was, and the files go when it is
 // closed.
-func TestViewOutlivesSwitch(t *testing.T) {
-	fs := vfs.NewMem()
-	s, ahead := mustOpen(t, "s", small(fs)), mustOpen(t, "ahead", small(fs))
+func TestViewOutlivesSwitch(t *testing.T) { onEach(t, testViewOutlivesSwitch) }
+
+func testViewOutlivesSwitch(t *testing.T, g ground) {
+	s, ahead := mustOpen(t, "s", g.options("s")), mustOpen(t, "ahead", g.options("ahead"))
 	mustApply(t, s, puts(1, 5, letter, "old"))
 	mustApply(t, ahead, puts(1, 50, letter, "new"))
 	v := s.View()
@@ -134,12 +144,12 @@ func TestViewOutlivesSwitch(t *testing.T) {
 	if err := v.scan([]byte{}, nil, func(kv KeyValue) bool { n++; return string(kv.Value) == "old" }); err != nil || n != 5 || v.Applied().Index != 5 {
 		t.Fatalf("the old view shows %d keys at entry %d: %v", n, v.Applied().Index, err)
 	}
-	if names, _ := s.generations(); len(names) != 2 {
-		t.Fatalf("while the old state is viewed there are %q", names)
+	if n := g.generations("s"); n != 2 {
+		t.Fatalf("while the old state is viewed there are %d generations", n)
 	}
 	mustClose(t, v)
-	if names, _ := s.generations(); len(names) != 1 {
-		t.Fatalf("after the old state's last view there are %q", names)
+	if n := g.generations("s"); n != 1 {
+		t.Fatalf("after the old state's last view there are %d generations", n)
 	}
 	if a, b := hashOf(t, s), hashOf(t, ahead); a != b {
 		t.Fatalf("states %s and %s after a transfer", a, b)
@@ -150,9 +160,10 @@ func TestViewOutlivesSwitch(t *testing.T) {
 }
 
 // TestImports: they do not disturb each other, never lead backwards, and leave nothing when discarded.
-func TestImports(t *testing.T) {
-	fs := vfs.NewMem()
-	s, source := mustOpen(t, "s", small(fs)), mustOpen(t, "source", small(fs))
+func TestImports(t *testing.T) { onEach(t, testImports) }
+
+func testImports(t *testing.T, g ground) {
+	s, source := mustOpen(t, "s", g.options("s")), mustOpen(t, "source", g.options("source"))
 	defer mustClose(t, s)
 	defer mustClose(t, source)
 	var images []*Import
@@ -191,13 +202,15 @@ func TestImports(t *testing.T) {
 	if err := empty.Discard(); err != nil {
 		t.Fatal(err)
 	}
-	if names, _ := s.generations(); len(names) != 1 || hashOf(t, s) != hashOf(t, source) {
-		t.Fatalf("left behind: %q", names)
+	if n := g.generations("s"); n != 1 || hashOf(t, s) != hashOf(t, source) {
+		t.Fatalf("left behind: %d generations", n)
 	}
 }
 
-func TestImportRefusesForeignRows(t *testing.T) {
-	s := mustOpen(t, "s", small(vfs.NewMem()))
+func TestImportRefusesForeignRows(t *testing.T) { onEach(t, testImportRefusesForeignRows) }
+
+func testImportRefusesForeignRows(t *testing.T, g ground) {
+	s := mustOpen(t, "s", g.options("s"))
 	defer mustClose(t, s)
 	row := func(key, value string) []byte { return appendBytes(appendBytes(nil, []byte(key)), []byte(value)) }
 	in, err := s.BeginImport()
@@ -272,7 +285,7 @@ func TestCurrentFileDamaged(t *testing.T) {
 	if string(whole) != "gen-0000000000000001 cea6db56\n" {
 		t.Fatalf("the format has changed (version 1 is frozen): %q", whole)
 	}
-	damaged := [][]byte{nil, encodeCurrent(2), bytes.ToUpper(whole)}
+	damaged := [][]byte{nil, []byte("gen-0000000000000002 ddf628a2\n"), bytes.ToUpper(whole)}
 	for i := range whole {
 		bad := bytes.Clone(whole)
 		bad[i] ^= 1
@@ -411,12 +424,15 @@ func copyDisk(t *testing.T, fs *vfs.MemFS, dirs ...string) *vfs.MemFS {
 }
 
 func TestPebbleFormatIsPinned(t *testing.T) {
-	if pebbleFormat > pebble.FormatNewest || pebbleFormat < pebble.FormatMinSupported {
-		t.Fatalf("Pebble format %d is not one that this Pebble writes", pebbleFormat)
+	if lsm.Format > pebble.FormatNewest || lsm.Format < pebble.FormatMinSupported {
+		t.Fatalf("Pebble format %d is not one that this Pebble writes", lsm.Format)
 	}
 	db := mustOpen(t, "s", small(vfs.NewMem()))
 	defer mustClose(t, db)
-	if got := db.gen.db.FormatMajorVersion(); got != pebbleFormat {
-		t.Fatalf("the database is in Pebble format %d, not %d", got, pebbleFormat)
+	pebbles := db.gen.db.(interface {
+		FormatMajorVersion() pebble.FormatMajorVersion
+	})
+	if got := pebbles.FormatMajorVersion(); got != lsm.Format {
+		t.Fatalf("the database is in Pebble format %d, not %d", got, lsm.Format)
 	}
 }

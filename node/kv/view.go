@@ -5,15 +5,15 @@ import (
 	"fmt"
 	"hash/crc64"
 
-	"github.com/cockroachdb/pebble/v2"
+	"raftsman.dev/node/kv/engine"
 )
 
 // View is a consistent, pinned state of the store. It must be closed.
 type View struct {
 	gen  *generation // nil once the store was closed
 	meta meta
-	snap *pebble.Snapshot // nil for a view of the newest state that only pins the generation
-	err  error            // what every read answers, if there is nothing to read from
+	snap engine.Snapshot // nil for a view of the newest state that only pins the generation
+	err  error           // what every read answers, if there is nothing to read from
 }
 
 // View pins the newest state. It takes no lock that Apply holds: how far the state is, it reads from the state.
@@ -110,7 +110,7 @@ func (v *View) rows(f func(key, value []byte) error) error {
 	if v.err != nil {
 		return v.err
 	}
-	it, err := v.snap.NewIter(nil)
+	it, err := v.snap.NewIter(nil, nil)
 	if err != nil {
 		return damage("the whole state", err)
 	}

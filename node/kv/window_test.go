@@ -5,8 +5,6 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"testing"
-
-	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // TestWindowAgainstASet: a window admits what a plain set of all sequences ever applied would, and its row
@@ -61,7 +59,9 @@ func TestWindowAgainstASet(t *testing.T) {
 
 // TestCommandsAreAppliedOnce tells the story of one origin and its messages, with another beside it, on a store,
 // on the store after a restart, and on one that had the state by snapshot.
-func TestCommandsAreAppliedOnce(t *testing.T) {
+func TestCommandsAreAppliedOnce(t *testing.T) { onEach(t, testCommandsAreAppliedOnce) }
+
+func testCommandsAreAppliedOnce(t *testing.T, g ground) {
 	type word struct {
 		origin, boot, seq, floor uint64
 		once                     bool
@@ -106,19 +106,18 @@ func TestCommandsAreAppliedOnce(t *testing.T) {
 			}
 		}
 	}
-	fs := vfs.NewMem()
-	s := mustOpen(t, "s", small(fs))
+	s := mustOpen(t, "s", g.options("s"))
 	hold("begun", before, mustApply(t, s, entries(before)))
 	if err := s.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	received := mustOpen(t, "received", small(fs))
+	received := mustOpen(t, "received", g.options("received"))
 	transfer(t, s, received)
 	rest := entries(after)
 	hold("gone on", after, mustApply(t, s, rest))
 	want := hashOf(t, s)
 	mustClose(t, s)
-	s = mustOpen(t, "s", small(fs))
+	s = mustOpen(t, "s", g.options("s"))
 	if s.Applied().Index != uint64(len(before)) {
 		t.Fatalf("restarted at entry %d", s.Applied().Index)
 	}

@@ -18,8 +18,12 @@ const (
 	OpRemove
 )
 
-// OpSpace is what a full disk refuses. A commit is not part of it: rows wait in memory.
-const OpSpace = OpFlush | OpSwitch
+// OpChange are those that change the disk. OpSpace is what a full one refuses; a commit is not part of it: rows wait
+// in memory.
+const (
+	OpChange = OpCommit | OpFlush | OpSwitch | OpRemove
+	OpSpace  = OpFlush | OpSwitch
+)
 
 // Rule is one fault: which operations it hits, and what it does to them. The first After of them pass, the next Times
 // are hit (0: all the rest).
