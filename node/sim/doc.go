@@ -6,8 +6,9 @@
 // leader, everything applied everywhere, equal states, within a bound of virtual time. What the clients saw is
 // then checked for linearizability.
 //
-// A failure names its seed. The store stands on a real Pebble over a crashable file system in memory, whose own
-// goroutines decide when it flushes: a run with loss of power replays nearly, not exactly.
+// A failure names its seed, and the seed replays the run exactly: the stores stand on the engine in memory. In a second
+// mode (Weather.Pebble) they stand on a real Pebble over a crashable file system in memory, whose own goroutines
+// decide when it flushes: such a run with loss of power replays nearly.
 //
 // Nothing imports this package but its tests.
 package sim

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 
-	pebblefs "github.com/cockroachdb/pebble/v2/vfs"
-
 	"raftsman.dev/node/kv"
 	"raftsman.dev/node/raft"
 	"raftsman.dev/node/replica"
@@ -21,7 +19,7 @@ type host struct {
 	id    raft.MemberID
 	boot  raft.Boot
 	disk  *vfs.Mem
-	state *pebblefs.MemFS
+	state ground
 
 	// The process; nil and zero while it is down.
 	life      int // one higher at every start: what belonged to an earlier life is dropped
@@ -42,7 +40,7 @@ type host struct {
 var errPower = errors.New("power is lost here")
 
 func (w *World) add(id raft.MemberID) *host {
-	h := &host{w: w, id: id, disk: vfs.NewMem(), state: pebblefs.NewCrashableMem()}
+	h := &host{w: w, id: id, disk: vfs.NewMem(), state: w.newGround()}
 	w.hosts[id] = h
 	w.ids = append(w.ids, id)
 	h.start()
@@ -61,7 +59,7 @@ func (h *host) start() {
 		h.w.fail("member %d boot %d: open the log: %w", h.id, h.boot, err)
 		return
 	}
-	store, err := kv.Open("store", kv.Options{FS: h.state, MemTableBytes: 256 << 10, BlockCacheBytes: 1 << 20, CacheSlots: 64})
+	store, err := kv.Open("store", h.state.options())
 	if err != nil {
 		h.w.fail("member %d boot %d: open the store: %w", h.id, h.boot, err)
 		return
@@ -131,7 +129,7 @@ func (h *host) crash() {
 		c.orphan()
 	}
 	h.disk = h.disk.Crash(h.w.rng)
-	state := h.state.CrashClone(pebblefs.CrashCloneCfg{})
+	state := h.state.crash(h.w)
 	if err := h.store.Close(); err != nil {
 		h.w.fail("member %d: close the store: %w", h.id, err)
 	}
@@ -251,6 +249,7 @@ func (h *host) apply() {
 	if turn.Installed {
 		h.w.fault("snapshot installed")
 	}
+	h.state.applied(h.w)
 	h.replica.AppliedTo(turn)
 	h.pump()
 	h.later(h.w.between(10, 500), h.apply)

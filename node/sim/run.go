@@ -15,6 +15,9 @@ type Report struct {
 	// Seconds of virtual time, and Faults that took effect, by name.
 	Seconds int64
 	Faults  map[string]int
+	// Events is how much has happened, and NextDraw what chance would have said next: runs that were the same agree.
+	Events   int64
+	NextDraw uint64
 	// History is what the clients saw, in order of their calls' ends; Acked counts the writes among them.
 	History []Operation
 	Acked   int
@@ -170,7 +173,7 @@ func (w *World) situation() string {
 }
 
 func (w *World) report(clients []*client) Report {
-	r := Report{Seed: w.seed, Weather: w.weather, Seconds: w.now / second, Faults: w.Faults}
+	r := Report{Seed: w.seed, Weather: w.weather, Seconds: w.now / second, Faults: w.Faults, Events: w.order, NextDraw: w.rng.Uint64()}
 	for _, c := range clients {
 		if c.pending != nil {
 			c.doubt()

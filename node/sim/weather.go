@@ -21,6 +21,8 @@ type Weather struct {
 	Members     int
 	KeepEntries uint64
 	Clients     int
+	// Pebble says that the stores stand on Pebble, not on the engine in memory: then the run does not replay exactly.
+	Pebble bool
 }
 
 // Draw makes the weather of a run.

@@ -1,0 +1,53 @@
+package sim
+
+import (
+	pebblefs "github.com/cockroachdb/pebble/v2/vfs"
+
+	"raftsman.dev/node/kv"
+	"raftsman.dev/node/kv/memory"
+)
+
+// ground is what survives of one host's store, and what the store stands on.
+type ground interface {
+	// options open the store.
+	options() kv.Options
+	// applied is called after every batch: some of what is not durable yet may become so.
+	applied(w *World)
+	// crash is the ground as it is found when the power goes now. The old one is left to the dying process.
+	crash(w *World) ground
+}
+
+func (w *World) newGround() ground {
+	if w.weather.Pebble {
+		return onPebble{pebblefs.NewCrashableMem()}
+	}
+	return inMemory{memory.New()}
+}
+
+// inMemory is the deterministic engine.
+type inMemory struct{ disk *memory.Disk }
+
+func (g inMemory) options() kv.Options {
+	return kv.Options{Engine: g.disk, CacheSlots: 64, Hash: memory.Hash}
+}
+
+func (g inMemory) applied(w *World) {
+	if w.rng.IntN(64) == 0 {
+		g.disk.FlushSome(w.rng)
+	}
+}
+
+func (g inMemory) crash(w *World) ground { return inMemory{g.disk.Crash(w.rng)} }
+
+// onPebble is a real Pebble over a file system in memory. Its goroutines decide when it flushes.
+type onPebble struct{ fs *pebblefs.MemFS }
+
+func (g onPebble) options() kv.Options {
+	return kv.Options{FS: g.fs, MemTableBytes: 256 << 10, BlockCacheBytes: 1 << 20, CacheSlots: 64}
+}
+
+func (g onPebble) applied(*World) {}
+
+func (g onPebble) crash(*World) ground {
+	return onPebble{g.fs.CrashClone(pebblefs.CrashCloneCfg{})}
+}
