@@ -15,19 +15,17 @@ import (
 
 // flags of the simulator: how many seeds, from where, and one alone with its story.
 type flags struct {
-	seeds  *int
-	from   *uint64
-	one    *uint64
-	lasts  *time.Duration
-	pebble *bool
+	seeds *int
+	from  *uint64
+	one   *uint64
+	lasts *time.Duration
 }
 
 var asked = flags{
-	seeds:  flag.Int("sim.seeds", 60, "how many seeds to run"),
-	from:   flag.Uint64("sim.from", 1, "the first seed; 0 draws one"),
-	one:    flag.Uint64("sim.seed", 0, "run this seed alone and tell its story"),
-	lasts:  flag.Duration("sim.for", 0, "run fresh seeds for that long, instead of a number of them"),
-	pebble: flag.Bool("sim.pebble", false, "put the stores on Pebble: then a seed replays nearly, not exactly"),
+	seeds: flag.Int("sim.seeds", 60, "how many seeds to run"),
+	from:  flag.Uint64("sim.from", 1, "the first seed; 0 draws one"),
+	one:   flag.Uint64("sim.seed", 0, "run this seed alone and tell its story"),
+	lasts: flag.Duration("sim.for", 0, "run fresh seeds for that long, instead of a number of them"),
 }
 
 func TestSim(t *testing.T) {
@@ -69,19 +67,14 @@ func more(n int, began time.Time) bool {
 
 func run(t *testing.T, seed uint64, tell func(string)) Report {
 	t.Helper()
-	return runIn(t, seed, *asked.pebble, tell)
-}
-
-func runIn(t *testing.T, seed uint64, pebble bool, tell func(string)) Report {
-	t.Helper()
 	weather := Draw(rand.New(rand.NewPCG(seed, 0xfade)))
-	weather.Pebble = pebble
+	weather.Pebble = *pebble
 	r, err := Run(seed, weather, tell)
 	if err == nil {
 		err = linearizable(r)
 	}
 	if err != nil {
-		t.Errorf("%v\nweather %+v\nagain: go test ./node/sim -run TestSim -sim.seed %d -sim.pebble=%v", err, weather, seed, pebble)
+		t.Errorf("%v\nweather %+v\nagain: go test ./node/sim -run TestSim -sim.seed %d", err, weather, seed)
 	}
 	return r
 }

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"container/heap"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -23,19 +22,37 @@ type event struct {
 	do        func()
 }
 
+// agenda is a heap: what comes first is at its top.
 type agenda []event
 
-func (a agenda) Len() int { return len(a) }
-func (a agenda) Less(i, j int) bool {
+func (a agenda) before(i, j int) bool {
 	return a[i].at < a[j].at || a[i].at == a[j].at && a[i].order < a[j].order
 }
-func (a agenda) Swap(i, j int) { a[i], a[j] = a[j], a[i] }
-func (a *agenda) Push(x any)   { *a = append(*a, x.(event)) }
-func (a *agenda) Pop() any {
-	last := (*a)[len(*a)-1]
-	(*a)[len(*a)-1] = event{}
-	*a = (*a)[:len(*a)-1]
-	return last
+
+func (a *agenda) push(e event) {
+	h := append(*a, e)
+	*a = h
+	for i := len(h) - 1; i > 0 && h.before(i, (i-1)/2); i = (i - 1) / 2 {
+		h[i], h[(i-1)/2] = h[(i-1)/2], h[i]
+	}
+}
+
+func (a *agenda) pop() event {
+	h := *a
+	first, last := h[0], len(h)-1
+	h[0], h[last] = h[last], event{}
+	h = h[:last]
+	*a = h
+	for i, next := 0, 1; next < len(h); i, next = next, 2*next+1 {
+		if next+1 < len(h) && h.before(next+1, next) {
+			next++
+		}
+		if !h.before(next, i) {
+			break
+		}
+		h[i], h[next] = h[next], h[i]
+	}
+	return first
 }
 
 // World is one simulated group with everything around it.
@@ -71,13 +88,13 @@ func newWorld(seed uint64, weather Weather, tell func(string)) *World {
 // after puts something on the agenda.
 func (w *World) after(delay int64, do func()) {
 	w.order++
-	heap.Push(&w.agenda, event{at: w.now + max(delay, 0), order: w.order, do: do})
+	w.agenda.push(event{at: w.now + max(delay, 0), order: w.order, do: do})
 }
 
 // runUntil lets everything happen up to a moment, or until the condition holds; false when it never did.
 func (w *World) runUntil(end int64, holds func() bool) bool {
 	for len(w.agenda) > 0 && w.agenda[0].at <= end && w.failed == nil {
-		e := heap.Pop(&w.agenda).(event)
+		e := w.agenda.pop()
 		w.now = e.at
 		e.do()
 		if holds != nil && holds() {
