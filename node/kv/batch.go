@@ -108,11 +108,15 @@ func (b *batch) fill(rows engine.Batch) error {
 	}
 	for i := range b.touched {
 		t := &b.touched[i]
-		if err := rows.Set(rowWindow(t.origin), t.window.appendTo(nil)); err != nil {
+		key := rowWindow(t.origin)
+		b.buf = t.window.appendTo(append(b.buf[:0], key...))
+		if err := rows.Set(b.buf[:len(key)], b.buf[len(key):]); err != nil {
 			return err
 		}
 	}
-	return rows.Set(rowApplied(), b.meta.append(nil))
+	key := rowApplied()
+	b.buf = b.meta.append(append(b.buf[:0], key...))
+	return rows.Set(b.buf[:len(key)], b.buf[len(key):])
 }
 
 // pending is a key's newest version in a batch, and where its row is.
