@@ -95,6 +95,10 @@ e2e: ## end-to-end tests on a Kubernetes on this machine; root on Linux; about a
 mutants: ## plant known bugs one by one and demand that the checks catch them (half an hour)
 	go run ./hack/mutants $(MUTANTS_FLAGS)
 
+.PHONY: mutation
+mutation: ## change the core's source in a thousand small ways and demand that its unit tests notice 80 % (half an hour; MUTATION_FLAGS='-n 100')
+	go run ./hack/mutation $(MUTATION_FLAGS)
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 10s) each
 	hack/fuzz.sh $(FUZZTIME)
