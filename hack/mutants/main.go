@@ -1,8 +1,9 @@
 // Command mutants proves that the checks can fail: it plants one bug after the other into the source, by overlay,
-// never in the tree, and demands that a test notices. It prints "caught NAME by PACKAGE in N s" or "MISSED NAME".
+// never in the tree, and demands that a test notices. It prints "caught NAME by SUITE in N s" or "MISSED NAME".
 //
-// A planted bug is a piece of source and what it is replaced by (planted.go). A piece that is not there exactly
-// once is an error: the code has moved, and the bug has to move with it.
+// A planted bug is one or more pieces of source and what they are replaced by (planted.go). A piece that is not there
+// exactly once is an error: the code has moved, and the bug has to move with it. With -check nothing is run but that
+// test and the compiler.
 package main
 
 import (
@@ -17,12 +18,24 @@ import (
 	"time"
 )
 
+// options are the command's flags.
+type options struct {
+	only     string
+	patience time.Duration
+	simOnly  bool
+	all      bool
+	check    bool
+}
+
 func main() {
-	only := flag.String("only", "", "plant only bugs whose name contains this")
-	patience := flag.Duration("patience", 2*time.Minute, "how long the simulator looks for each bug")
-	simOnly := flag.Bool("sim-only", false, "ask the simulator alone")
+	var o options
+	flag.StringVar(&o.only, "only", "", "plant only bugs whose name contains this")
+	flag.DurationVar(&o.patience, "patience", 2*time.Minute, "how long the simulator looks for each bug")
+	flag.BoolVar(&o.simOnly, "sim-only", false, "ask the simulator alone")
+	flag.BoolVar(&o.all, "all", false, "ask every suite, also those after the first that has caught the bug")
+	flag.BoolVar(&o.check, "check", false, "only plant and compile: do the pieces still fit the source?")
 	flag.Parse()
-	if err := run(*only, *patience, *simOnly); err != nil {
+	if err := run(o); err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
 		os.Exit(1)
 	}
@@ -34,33 +47,42 @@ type suite struct {
 	args []string
 }
 
-// suites are asked in this order, the first that fails has caught it.
-func suites(patience time.Duration, simOnly bool) []suite {
-	sim := suite{"node/sim", []string{"test", "./node/sim", "-count=1", "-run", "TestSim", "-timeout", (patience + time.Minute).String(), "-sim.for", patience.String()}}
-	if simOnly {
+// suites are asked in this order: the tests beside the bug, those of the packages around it, the simulator.
+func suites(o options, b bug) []suite {
+	sim := suite{"node/sim", []string{"test", "./node/sim", "-count=1", "-run", "TestSim", "-timeout", (o.patience + time.Minute).String(), "-sim.for", o.patience.String()}}
+	if o.simOnly {
 		return []suite{sim}
 	}
-	return []suite{
-		{"unit tests", []string{"test", "-count=1", "-timeout", "5m", "./node/raft/...", "./node/wal", "./node/kv", "./node/replica"}},
-		sim,
+	home := filepath.Dir(b.pieces[0].file)
+	unit := func(pkgs ...string) []string {
+		return append([]string{"test", "-count=1", "-failfast", "-timeout", "5m"}, pkgs...)
 	}
+	var others []string
+	for _, pkg := range []string{"node/raft/quorum", "node/raft", "node/replica", "node/wal", "node/kv"} {
+		if pkg != home {
+			others = append(others, "./"+pkg)
+		}
+	}
+	return []suite{{home, unit("./" + home)}, {"unit tests", unit(others...)}, sim}
 }
 
-func run(only string, patience time.Duration, simOnly bool) error {
+func run(o options) error {
 	missed := 0
-	for _, bug := range planted() {
-		if !strings.Contains(bug.name, only) {
+	for _, b := range planted() {
+		if !strings.Contains(b.name, o.only) {
 			continue
 		}
-		by, took, err := look(bug, suites(patience, simOnly))
+		caught, err := look(b, o)
 		switch {
 		case err != nil:
-			return fmt.Errorf("%s: %w", bug.name, err)
-		case by == "":
+			return fmt.Errorf("%s: %w", b.name, err)
+		case o.check:
+			fmt.Printf("fits %s\n", b.name)
+		case len(caught) == 0:
 			missed++
-			fmt.Printf("MISSED %s\n", bug.name)
+			fmt.Printf("MISSED %s\n", b.name)
 		default:
-			fmt.Printf("caught %s by %s in %.0f s\n", bug.name, by, took.Seconds())
+			fmt.Printf("caught %s by %s\n", b.name, strings.Join(caught, ", by "))
 		}
 	}
 	if missed > 0 {
@@ -69,53 +91,74 @@ func run(only string, patience time.Duration, simOnly bool) error {
 	return nil
 }
 
-// look plants one bug and asks every suite until one fails.
-func look(bug bug, suites []suite) (by string, took time.Duration, err error) {
+// look plants one bug and asks the suites until one fails, or all of them; it returns who has caught it, and when.
+func look(b bug, o options) (caught []string, err error) {
 	dir, err := os.MkdirTemp("", "mutant-")
 	if err != nil {
-		return "", 0, err
+		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	overlay, err := plant(bug, dir)
+	overlay, err := plant(b, dir)
 	if err != nil {
-		return "", 0, err
+		return nil, err
 	}
-	began := time.Now()
-	for _, s := range suites {
-		args := append([]string{s.args[0], "-overlay", overlay}, s.args[1:]...)
+	if out, err := exec.Command("go", append([]string{"build", "-overlay", overlay}, b.homes()...)...).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("it does not compile: %w\n%s", err, out)
+	}
+	if o.check {
+		return nil, nil
+	}
+	for _, s := range suites(o, b) {
+		began := time.Now()
+		args := append([]string{s.args[0], "-overlay", overlay, "-vet=off"}, s.args[1:]...)
 		out, err := exec.Command("go", args...).CombinedOutput()
 		var exit *exec.ExitError
 		switch {
 		case err == nil:
+			continue
 		case !errors.As(err, &exit):
-			return "", 0, err
+			return nil, err
 		case strings.Contains(string(out), "[build failed]") || strings.Contains(string(out), "[setup failed]"):
-			return "", 0, fmt.Errorf("it does not compile:\n%s", out)
-		default:
-			return s.name, time.Since(began), nil
+			return nil, fmt.Errorf("its tests do not compile:\n%s", out)
+		}
+		caught = append(caught, fmt.Sprintf("%s in %.0f s", s.name, time.Since(began).Seconds()))
+		if !o.all {
+			break
 		}
 	}
-	return "", 0, nil
+	return caught, nil
 }
 
-// plant writes the changed file and the overlay that puts it in place of the true one.
-func plant(bug bug, dir string) (overlay string, err error) {
+// plant writes the changed files and the overlay that puts them in place of the true ones.
+func plant(b bug, dir string) (overlay string, err error) {
 	root, err := os.Getwd()
 	if err != nil {
 		return "", err
 	}
-	source, err := os.ReadFile(bug.file)
-	if err != nil {
-		return "", err
+	changed := map[string]string{}
+	for _, p := range b.pieces {
+		source, ok := changed[p.file]
+		if !ok {
+			text, err := os.ReadFile(p.file)
+			if err != nil {
+				return "", err
+			}
+			source = string(text)
+		}
+		if n := strings.Count(source, p.from); n != 1 {
+			return "", fmt.Errorf("%s holds the piece to be replaced %d times, not once: the code has moved, move the bug with it:\n%s", p.file, n, p.from)
+		}
+		changed[p.file] = strings.Replace(source, p.from, p.to, 1)
 	}
-	if n := strings.Count(string(source), bug.from); n != 1 {
-		return "", fmt.Errorf("%s holds the piece to be replaced %d times, not once: the code has moved, move the bug with it", bug.file, n)
+	replace := map[string]string{}
+	for file, text := range changed {
+		at := filepath.Join(dir, strings.ReplaceAll(file, "/", "_"))
+		if err := os.WriteFile(at, []byte(text), 0o600); err != nil {
+			return "", err
+		}
+		replace[filepath.Join(root, file)] = at
 	}
-	changed := filepath.Join(dir, filepath.Base(bug.file))
-	if err := os.WriteFile(changed, []byte(strings.Replace(string(source), bug.from, bug.to, 1)), 0o600); err != nil {
-		return "", err
-	}
-	text, err := json.Marshal(map[string]map[string]string{"Replace": {filepath.Join(root, bug.file): changed}})
+	text, err := json.Marshal(map[string]map[string]string{"Replace": replace})
 	if err != nil {
 		return "", err
 	}

@@ -1,94 +1,135 @@
 package main
 
+import "path/filepath"
+
 // bug is one that somebody could have written: each has been, in one system or another.
 type bug struct {
-	name     string
+	name   string
+	pieces []piece
+}
+
+// piece is one place of the source and what the bug makes of it.
+type piece struct {
 	file     string
 	from, to string
 }
 
-// planted are the bugs that the checks must catch.
-func planted() []bug { return append(inCore(), aroundIt()...) }
+// homes are the packages that the bug changes.
+func (b bug) homes() []string {
+	var homes []string
+	for _, p := range b.pieces {
+		homes = append(homes, "./"+filepath.Dir(p.file))
+	}
+	return homes
+}
 
-// inCore are bugs of elections, replication and reads.
-func inCore() []bug {
+// one is a bug of a single piece.
+func one(name, file, from, to string) bug { return bug{name, []piece{{file, from, to}}} }
+
+// planted are the bugs that the checks must catch.
+func planted() []bug {
+	var all []bug
+	for _, some := range [][]bug{elections(), reads(), storage(), membership(), duplicates(), more()} {
+		all = append(all, some...)
+	}
+	return all
+}
+
+// elections are bugs of promises: of votes, terms and what is committed.
+func elections() []bug {
 	return []bug{
-		{
-			"a vote granted before its term is durable", "node/raft/election.go",
+		one("a vote granted before its term is durable", "node/raft/election.go",
 			"	c.late(m.From, VoteReply{Pre: req.Pre, Granted: granted, Campaign: req.Campaign})\n	reply := &c.out.Late[len(c.out.Late)-1]",
-			"	c.early(m.From, VoteReply{Pre: req.Pre, Granted: granted, Campaign: req.Campaign})\n	reply := &c.out.Early[len(c.out.Early)-1]",
-		}, {
-			"vote requests sent before the own vote is durable", "node/raft/election.go",
+			"	c.early(m.From, VoteReply{Pre: req.Pre, Granted: granted, Campaign: req.Campaign})\n	reply := &c.out.Early[len(c.out.Early)-1]"),
+		one("vote requests sent before their term is durable", "node/raft/election.go",
 			"		c.late(x.ID, req)\n		c.out.Late[len(c.out.Late)-1].Term = term",
-			"		c.early(x.ID, req)\n		c.out.Early[len(c.out.Early)-1].Term = term",
-		}, {
-			"an entry of an old term committed by counting", "node/raft/replicate.go",
-			"	if t, ok := c.log.term(reached); !ok || t != c.hard.Term {", "	if _, ok := c.log.term(reached); !ok {",
-		}, {
-			"the hard state forgotten at restart", "node/raft/core.go",
-			"cfg: cfg, hard: r.Hard, log: log,", "cfg: cfg, hard: HardState{Term: r.Hard.Term, Commit: r.Hard.Commit}, log: log,",
-		}, {
-			"an entry applied twice", "node/raft/core.go",
-			"	c.out.Commit = c.log.slice(c.emitted+1, upTo, maxCommitBytes)", "	c.out.Commit = c.log.slice(max(1, c.emitted), upTo, maxCommitBytes)",
-		}, {
-			"a read context used again", "node/raft/read.go",
-			"	c.readSeq++\n", "	c.readSeq = 1\n",
-		}, {
-			"ReadIndex before the term's no-op is committed", "node/raft/read.go",
-			"	if len(c.newReads) == 0 || c.commit < c.noop {", "	if len(c.newReads) == 0 {",
-		}, {
-			"applied before it is locally durable", "node/raft/core.go",
-			"	upTo := min(c.commit, c.durable)", "	upTo := c.commit",
-		}, {
-			"a joint membership counted in one half only", "node/raft/quorum/quorum.go",
-			"	return min(in, reached(j.Outgoing, value))", "	return in",
-		}, {
-			"an election won in one half only", "node/raft/quorum/quorum.go",
-			"	case in == Won && out == Won:", "	case in == Won:",
-		}, {
-			"a removed member still counted", "node/raft/replicate.go",
-			"	reached := quorum.Reached(c.voters, func(id MemberID) Index {\n		if id == c.cfg.ID {\n			return c.durable\n		}",
-			"	reached := quorum.Reached(c.voters, func(id MemberID) Index {\n		if !c.voters.Has(c.cfg.ID) || id == c.cfg.ID {\n			return c.durable\n		}",
-		}, {
-			"an acknowledgement past what is durable", "node/raft/core.go",
-			"c.durable = max(c.durable, c.marks[n].last)", "c.durable = max(c.durable, c.handed)",
-		}, {
-			"a message of an earlier boot accepted", "node/raft/step.go",
-			"	case m.ToBoot != 0 && m.ToBoot != c.cfg.Boot:", "	case m.ToBoot > c.cfg.Boot:",
-		}, {
-			"two leaders elected by a vote for anybody", "node/raft/election.go",
-			"	granted := upToDate && (c.hard.Vote == m.From || c.hard.Vote == 0 && c.leader == 0)", "	granted := upToDate",
-		}, {
-			"a vote for a log that is behind", "node/raft/election.go",
-			"	upToDate := req.Last.AtLeast(c.log.last)", "	upToDate := true",
-		},
+			"		c.early(x.ID, req)\n		c.out.Early[len(c.out.Early)-1].Term = term"),
+		one("an entry of an old term committed by counting", "node/raft/replicate.go",
+			"	if t, ok := c.log.term(reached); !ok || t != c.hard.Term {", "	if _, ok := c.log.term(reached); !ok {"),
+		{"the hard state forgotten at restart", []piece{
+			{"node/raft/core.go", "cfg: cfg, hard: r.Hard, log: log,", "cfg: cfg, hard: HardState{Term: log.last.Term}, log: log,"},
+			{"node/raft/core.go", "	c.becomeFollower(r.Hard.Term, 0, \"\")\n	return c, nil", "	c.becomeFollower(c.hard.Term, 0, \"\")\n	return c, nil"},
+		}},
+		one("an entry applied twice", "node/raft/core.go",
+			"	c.out.Commit = c.log.slice(c.emitted+1, upTo, maxCommitBytes)", "	c.out.Commit = c.log.slice(max(1, c.emitted), upTo, maxCommitBytes)"),
 	}
 }
 
-// aroundIt are bugs of the log, the store and the order of effects.
-func aroundIt() []bug {
+// reads are bugs of linearizable reads.
+func reads() []bug {
 	return []bug{
-		{
-			"a directory entry not synced", "node/wal/log.go",
-			"	if w.fresh {\n		if err := l.fs.SyncDir(l.dir)", "	if w.fresh && l.number == 0 {\n		if err := l.fs.SyncDir(l.dir)",
-		}, {
-			"a torn record accepted", "node/wal/open.go",
-			"		if !ok || kind == kindHead {\n			return nil, from\n		}", "		if !ok || kind == kindHead {\n			return records, 0\n		}",
-		}, {
-			"a damaged record taken for the end of the log", "node/wal/open.go",
-			"func (r *replay) provenLater(i int, b []byte, from int64) (uint64, error) {\n", "func (r *replay) provenLater(i int, b []byte, from int64) (uint64, error) {\n	if i >= 0 {\n		return 0, nil\n	}\n",
-		}, {
-			"a follower's acknowledgement before its sync", "node/replica/pump.go",
-			"		r.write(out.Persist, out.Late)\n", "		r.send(out.Late)\n		r.write(out.Persist, nil)\n",
-		}, {
-			"a duplicate command applied", "node/kv/window.go",
-			"	if w.bits[word]&bit != 0 {\n		return false\n	}", "	if w.bits[word]&bit != 0 {\n		return true\n	}",
-		}, {
-			"a snapshot installed without waiting for the store", "node/replica/pump.go",
-			"	if r.switching {\n		r.held = append(r.held, heldBatch{b, late})\n		return\n	}", "	if r.switching && len(r.held) > 1<<30 {\n		return\n	}",
-		}, {
-			"a read served before the store holds its index", "node/replica/reads.go",
-			"		if b.index <= applied {", "		if b.index <= applied+2 {",
-		},
+		one("a read context reused after a leader change", "node/replica/reads.go",
+			"	r.refused = append(r.refused, r.rounds[ref]...)\n	r.drop(ref)\n",
+			"	r.refused = append(r.refused, r.rounds[ref]...)\n	r.drop(ref)\n	if len(r.rounds) == 0 {\n		r.next = ref\n	}\n"),
+		one("ReadIndex before the term's no-op", "node/raft/read.go",
+			"	if len(c.newReads) == 0 || c.commit < c.noop {", "	if len(c.newReads) == 0 {"),
+	}
+}
+
+// storage are bugs of the log, and of the order between log and store.
+func storage() []bug {
+	return []bug{
+		one("a directory entry not synced", "node/wal/log.go",
+			"	if w.fresh {\n		if err := l.fs.SyncDir(l.dir)", "	if w.fresh && l.number == 0 {\n		if err := l.fs.SyncDir(l.dir)"),
+		one("a torn record accepted", "node/wal/open.go",
+			"		if !ok || kind == kindHead {\n			return nil, from\n		}", "		if !ok || kind == kindHead {\n			return records, 0\n		}"),
+		one("a damaged record taken for the end of the log", "node/wal/open.go",
+			"func (r *replay) provenLater(i int, b []byte, from int64) (uint64, error) {\n",
+			"func (r *replay) provenLater(i int, b []byte, from int64) (uint64, error) {\n	if i >= 0 {\n		return 0, nil\n	}\n"),
+		{"the log cut past what the store made durable", []piece{
+			{"node/kv/store.go", "	m, err := readMeta(v.gen.db.NewDurableIter)", "	m, err := readMeta(v.gen.db.NewIter)"},
+			{"node/kv/store.go", "	return v.gen.db.Flush()\n}\n\n// Size", "	return nil\n}\n\n// Size"},
+		}},
+		one("applied before locally durable", "node/raft/core.go",
+			"	upTo := min(c.commit, c.durable)", "	upTo := c.commit"),
+	}
+}
+
+// membership are bugs of who counts.
+func membership() []bug {
+	return []bug{
+		one("a joint commit counted in one half only", "node/raft/quorum/quorum.go",
+			"	return min(in, reached(j.Outgoing, value))", "	return in"),
+		one("a removed member still counted", "node/raft/types.go",
+			"		if x.Seat == SeatVoter || x.Seat == SeatIncoming {", "		if x.Seat != SeatLearner {"),
+		one("an ack past what is durable", "node/raft/core.go",
+			"c.durable = max(c.durable, c.marks[n].last)", "c.durable = max(c.durable, c.handed)"),
+	}
+}
+
+// duplicates are bugs of what comes twice, late, or in pieces.
+func duplicates() []bug {
+	return []bug{
+		one("a duplicate forward applied", "node/kv/window.go",
+			"	if w.bits[word]&bit != 0 {\n		return false\n	}", "	if w.bits[word]&bit != 0 {\n		return true\n	}"),
+		one("a message of an earlier boot accepted", "node/raft/step.go",
+			"	if m.ToBoot != 0 && m.ToBoot != c.cfg.Boot {", "	if m.ToBoot > c.cfg.Boot {"),
+		one("a snapshot installed without switching atomically", "node/kv/generation.go",
+			"	if err := s.engine.SetCurrent(i.gen.number); err != nil {", "	if err := error(nil); err != nil {"),
+	}
+}
+
+// more are others of the same kinds.
+func more() []bug {
+	return []bug{
+		one("an election won in one half only", "node/raft/quorum/quorum.go",
+			"	case in == Won && out == Won:", "	case in == Won:"),
+		one("a leader that has removed itself counts for everybody", "node/raft/replicate.go",
+			"	reached := quorum.Reached(c.voters, func(id MemberID) Index {\n		if id == c.cfg.ID {\n			return c.durable\n		}",
+			"	reached := quorum.Reached(c.voters, func(id MemberID) Index {\n		if !c.voters.Has(c.cfg.ID) || id == c.cfg.ID {\n			return c.durable\n		}"),
+		one("two leaders elected by a vote for anybody", "node/raft/election.go",
+			"	granted := upToDate && (c.hard.Vote == m.From || c.hard.Vote == 0 && c.leader == 0)", "	granted := upToDate"),
+		one("a vote for a log that is behind", "node/raft/election.go",
+			"	upToDate := req.Last.AtLeast(c.log.last)", "	upToDate := true"),
+		one("a vote in a known term not made durable", "node/raft/core.go",
+			"	changed := hard.Term != c.savedHard.Term || hard.Vote != c.savedHard.Vote", "	changed := hard.Term != c.savedHard.Term"),
+		one("a read round's number used again in one reign", "node/raft/read.go",
+			"	c.readSeq++\n", "	c.readSeq = 1\n"),
+		one("a read served before the store holds its index", "node/replica/reads.go",
+			"		if b.index <= applied {", "		if b.index <= applied+2 {"),
+		one("a follower's acknowledgement before its sync", "node/replica/pump.go",
+			"		r.write(out.Persist, out.Late)\n", "		r.send(out.Late)\n		r.write(out.Persist, nil)\n"),
+		one("the log restarted before the store has switched to a snapshot", "node/replica/pump.go",
+			"	if r.switching {\n		r.held = append(r.held, heldBatch{b, late})\n		return\n	}", "	if r.switching && len(r.held) > 1<<30 {\n		return\n	}"),
 	}
 }
