@@ -191,3 +191,16 @@ func TestManyVoters(t *testing.T) {
 		t.Errorf("reached %d, want 50: 51 of 101 hold 50 or more", got)
 	}
 }
+
+// TestReachedIsWhatVotersSay: no value of its own comes in, also where theirs are below zero.
+func TestReachedIsWhatVotersSay(t *testing.T) {
+	for n := 1; n <= 20; n++ {
+		var j Joint[int]
+		for id := range n {
+			j.Incoming = append(j.Incoming, id)
+		}
+		if got := Reached(j, func(int) int { return -5 }); got != -5 {
+			t.Errorf("%d voters at -5 have reached %d", n, got)
+		}
+	}
+}
