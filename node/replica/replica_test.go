@@ -187,7 +187,7 @@ func TestStoreAheadOfLog(t *testing.T) {
 // A log that begins behind the store's end is damage: it is refused, not papered over.
 func TestStoreBehindLog(t *testing.T) {
 	disk := vfs.NewMem()
-	log, _, err := wal.Open(disk, "log", wal.Options{Create: true})
+	log, _, err := wal.Open(disk, "log", wal.Options{Create: true, SegmentBytes: 16 << 10})
 	if err != nil {
 		t.Fatal(err)
 	}

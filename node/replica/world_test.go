@@ -100,7 +100,9 @@ func (h *host) crash() {
 func (h *host) up() bool { return h.replica != nil }
 
 // Send and its kin implement Env.
-func (h *host) Send(msgs []raft.Message)            { h.w.bag = append(h.w.bag, msgs...) }
+func (h *host) Send(msgs []raft.Message) {
+	h.w.bag = append(h.w.bag, msgs...)
+}
 func (h *host) WriterReady()                        { h.writing = true }
 func (h *host) ApplierReady()                       { h.applying = true }
 func (h *host) Fetch(f raft.Fetch)                  { h.fetches = append(h.fetches, f) }
@@ -108,7 +110,12 @@ func (h *host) SendSnapshot(to raft.MemberID)       { h.snapshots = append(h.sna
 func (h *host) CutLog(base raft.Base)               { h.cuts = append(h.cuts, base) }
 func (h *host) MembershipChanged(m raft.Membership) {}
 func (h *host) Removed()                            { h.removed = true }
-func (h *host) Events(events []raft.Event)          { h.events = append(h.events, events...) }
+func (h *host) Events(events []raft.Event) {
+	if len(events) == 0 {
+		h.w.t.Fatalf("seed %d: member %d tells of no event", h.w.seed, h.id)
+	}
+	h.events = append(h.events, events...)
+}
 
 // step lets one thing happen at one member: its writer, its applier, its disk, its snapshots, or nothing.
 func (h *host) step() {

@@ -45,9 +45,12 @@ func TestAcksOfOneSyncAreOne(t *testing.T) {
 // TestWriterKeepsWhatIsQueuedMeanwhile queues batches while the writer takes its turns, and reads the log back:
 // everything that a turn has reported must be there.
 func TestWriterKeepsWhatIsQueuedMeanwhile(t *testing.T) {
-	const entries = 20_000
+	entries := 20_000
+	if testing.Short() {
+		entries = 1000
+	}
 	disk := vfs.NewMem()
-	log, _, err := wal.Open(disk, "log", wal.Options{Create: true})
+	log, _, err := wal.Open(disk, "log", wal.Options{Create: true, SegmentBytes: 256 << 10})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +64,7 @@ func TestWriterKeepsWhatIsQueuedMeanwhile(t *testing.T) {
 			w.queue(raft.Batch{Seq: uint64(i + 1), Entries: []raft.Entry{e}}, nil)
 		}
 	}()
-	for seq := uint64(0); seq < entries; {
+	for seq := uint64(0); seq < uint64(entries); {
 		turn, err := w.Run()
 		if err != nil {
 			t.Fatal(err)
