@@ -99,6 +99,9 @@ func TestCutsThatFail(t *testing.T) {
 	if err := l.replica.LogCut(base, fmt.Errorf("later: %w", ErrNotDurable)); err != nil || l.replica.cutting {
 		t.Fatalf("%v, cutting %v; want to go on", err, l.replica.cutting)
 	}
+	if first := l.replica.Brief().First; first != 1 {
+		t.Fatalf("the core takes the log to begin at %d, and nothing was cut", first)
+	}
 	broken := errors.New("broken")
 	if err := l.replica.LogCut(base, broken); !errors.Is(err, broken) {
 		t.Fatalf("error %v, want %v", err, broken)
