@@ -17,6 +17,8 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -35,7 +37,13 @@ type Plan struct {
 	WritesPerSecond int           `json:"writesPerSecond"`
 	Timeout         time.Duration `json:"timeout"` // of one operation
 	Registers       int           `json:"registers"`
-	Seed            uint64        `json:"seed"`
+	// RegisterLife is how long a set of registers is in use before everybody moves on to new ones: what a
+	// checker has to do grows steeply with the operations of unknown outcome on one key. 0: the whole run.
+	RegisterLife time.Duration `json:"registerLife,omitempty"`
+	// Redial bounds how long a client waits before it tries a member again that it could not reach. 0: as gRPC
+	// does by itself, which grows to two minutes.
+	Redial time.Duration `json:"redial,omitempty"`
+	Seed   uint64        `json:"seed"`
 }
 
 // Validate refuses plans that load nothing.
@@ -49,8 +57,8 @@ func (p Plan) Validate() error {
 		return fmt.Errorf("%d writers and %d readers: choose 1 to 256 and 0 to 256", p.Writers, p.Readers)
 	case p.WritesPerSecond < 1 || p.WritesPerSecond > 10_000:
 		return fmt.Errorf("%d writes a second: choose 1 to 10000", p.WritesPerSecond)
-	case p.Timeout < time.Millisecond || p.Registers < 1:
-		return fmt.Errorf("timeout %v and %d registers: both must be given", p.Timeout, p.Registers)
+	case p.Timeout < time.Millisecond || p.Registers < 1 || p.RegisterLife < 0 || p.Redial < 0:
+		return fmt.Errorf("timeout %v and %d registers: both must be given, and no length of time be negative", p.Timeout, p.Registers)
 	}
 	return nil
 }
@@ -77,11 +85,22 @@ type Run struct {
 const recentKeys = 64
 
 // Dial opens a client. It connects when it is first used.
-func Dial(endpoints []string) (*clientv3.Client, error) {
+func Dial(endpoints []string, options ...grpc.DialOption) (*clientv3.Client, error) {
 	return clientv3.New(clientv3.Config{
 		Endpoints: endpoints, DialTimeout: 5 * time.Second, Logger: zap.NewNop(),
-		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 2 * time.Second,
+		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 2 * time.Second, DialOptions: options,
 	})
+}
+
+// redial is how a client of this plan comes back to a member that it could not reach.
+func (p Plan) redial() []grpc.DialOption {
+	if p.Redial == 0 {
+		return nil
+	}
+	first := p.Redial / 4
+	return []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
+		Backoff: backoff.Config{BaseDelay: first, Multiplier: 1.6, Jitter: 0.2, MaxDelay: p.Redial}, MinConnectTimeout: time.Second,
+	})}
 }
 
 // Start begins a load, which goes on until Stop.
@@ -91,7 +110,7 @@ func Start(p Plan) (*Run, error) {
 	}
 	r := &Run{plan: p, began: time.Now()}
 	for i := range p.Writers + p.Readers {
-		client, err := Dial(rotate(p.Endpoints, i))
+		client, err := Dial(rotate(p.Endpoints, i), p.redial()...)
 		if err != nil {
 			return nil, errors.Join(err, r.close())
 		}
@@ -134,7 +153,11 @@ func (r *Run) pace(ctx context.Context, sharers int, do func(n int)) {
 }
 
 func (r *Run) register(rng *rand.Rand) string {
-	return fmt.Sprintf("%s/register/%02d", r.plan.Prefix, rng.IntN(r.plan.Registers))
+	one := rng.IntN(r.plan.Registers)
+	if r.plan.RegisterLife == 0 {
+		return fmt.Sprintf("%s/register/%02d", r.plan.Prefix, one)
+	}
+	return fmt.Sprintf("%s/register/%05d/%02d", r.plan.Prefix, time.Since(r.began)/r.plan.RegisterLife, one)
 }
 
 func (r *Run) write(c *clientv3.Client, client, n int, rng *rand.Rand) {

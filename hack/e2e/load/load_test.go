@@ -117,6 +117,34 @@ func TestOutcomesWhenTheMemberStops(t *testing.T) {
 	}
 }
 
+// TestRegistersMoveOn: with a life, registers give way to new ones in the run.
+func TestRegistersMoveOn(t *testing.T) {
+	endpoint, _ := member(t)
+	p := plan(endpoint)
+	p.RegisterLife, p.Redial = 50*time.Millisecond, 100*time.Millisecond
+	r, err := Start(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, "200 writes are acknowledged", func() bool { return r.Stats().Acks >= 200 })
+	result, err := r.Stop(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	registers := map[string]bool{}
+	for _, o := range result.History {
+		if strings.Contains(o.Key, "/register/") {
+			registers[o.Key] = true
+		}
+	}
+	if len(registers) <= p.Registers {
+		t.Errorf("%d registers were used in %v, with new ones every %v", len(registers), result.Length, p.RegisterLife)
+	}
+	if err := result.History.CheckLinearizable(20 * time.Second); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestServer(t *testing.T) {
 	endpoint, _ := member(t)
 	s := httptest.NewServer((&Server{}).Handler())
@@ -179,6 +207,7 @@ func TestPlanIsRefused(t *testing.T) {
 		"writers":   func(p *Plan) { p.Writers = 0 },
 		"writes":    func(p *Plan) { p.WritesPerSecond = 0 },
 		"timeout":   func(p *Plan) { p.Timeout = 0 },
+		"negative":  func(p *Plan) { p.RegisterLife = -time.Second },
 	} {
 		p := plan("http://127.0.0.1:1")
 		spoil(&p)
