@@ -40,6 +40,9 @@ type group struct {
 	members []*member
 	flags   []string // of every member
 	admin   admin.Client
+	// heals let go what hangs; unmounts take down what was mounted, once the members have ended.
+	heals    []func()
+	unmounts []func() error
 }
 
 // member is one of them. What it writes goes to its log.
@@ -76,13 +79,30 @@ func newGroup(t *testing.T, flags ...string) *group {
 		})
 	}
 	g.form(base)
-	t.Cleanup(func() {
-		g.kill(g.members...)
-		if t.Failed() {
-			g.lastWords()
-		}
-	})
+	t.Cleanup(g.close)
 	return g
+}
+
+// close ends the members and unmounts their disks. A process whose fsync hangs does not end before its disk is
+// healed.
+func (g *group) close() {
+	for _, m := range g.members {
+		m.signal(syscall.SIGKILL)
+	}
+	for _, heal := range g.heals {
+		heal()
+	}
+	for _, m := range g.members {
+		m.await()
+	}
+	for _, unmount := range g.unmounts {
+		if err := unmount(); err != nil {
+			g.t.Error(err)
+		}
+	}
+	if g.t.Failed() {
+		g.lastWords()
+	}
 }
 
 // freePorts finds room for a group below the ports that the system gives to clients.
@@ -247,6 +267,13 @@ func (m *member) gone() (state string, gone bool) {
 	default:
 		return "", false
 	}
+}
+
+// forgive says that a process that has ended by itself was to do so.
+func (m *member) forgive() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.mu.killed = true
 }
 
 // lastWords is the end of a member's log.

@@ -43,6 +43,8 @@ var scenarios = []struct {
 	short bool
 }{
 	{"all killed: nothing acknowledged is lost and the history is linearizable", allKilled, true},
+	{"fsync hangs: writes go on elsewhere within 3 s and no read is stale", fsyncHangs, true},
+	{"fsync fails: the process stops and names file and error, the others serve on", fsyncFails, true},
 }
 
 // TestMain runs everything in a second process that has mounts and processes of its own: they end with it.
