@@ -19,7 +19,7 @@ func main() {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())
 	})
-	root.AddCommand(newNodeCommand(), newLocalCommand(), newOperatorCommand(), newVersionCommand())
+	root.AddCommand(newNodeCommand(), newLocalCommand(), newInspectCommand(), newOperatorCommand(), newVersionCommand())
 	if err := root.Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, "raftsman:", err)
 		os.Exit(1)
