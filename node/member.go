@@ -167,7 +167,7 @@ func (m *Member) assemble(restored raft.Restored) error {
 	election := m.cfg.ticks(m.cfg.ElectionTimeout)
 	r, err := replica.New(replica.Config{
 		Core: raft.Config{
-			ID: m.id.Member, Boot: m.id.Boot, ElectionTicks: election, HeartbeatTicks: 1,
+			ID: m.id.Member, Boot: m.id.Boot, ElectionTicks: election, HeartbeatTicks: 1, DiskPatienceTicks: diskPatience * election,
 			Rand: rand.New(rand.NewPCG(draw(), draw())),
 		},
 		Log: m.log, Store: m.store, Restored: restored, Env: m,
@@ -185,6 +185,10 @@ func (m *Member) assemble(restored raft.Restored) error {
 	m.facts.observe(r)
 	return nil
 }
+
+// diskPatience is how many election timeouts a leader waits for its disk: with the usual second, and a moment for
+// the handover, another member leads within three.
+const diskPatience = 2
 
 // requestTimeout is how long a request waits for its outcome, besides two elections: etcd's 5 s.
 const requestTimeout = 5 * time.Second

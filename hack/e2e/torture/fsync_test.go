@@ -36,7 +36,7 @@ func fsyncHangs(t *testing.T) {
 		}
 		return nil
 	})
-	r.more(200)
+	r.more(50)
 	g.pause(time.Until(began.Add(2 * resumeWithin)))
 	d.heal()
 	g.ready(g.members...)
