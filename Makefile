@@ -68,7 +68,7 @@ verify: ## format, vet, lint, generated files current, import table, tidy
 	hack/verify.sh
 
 .PHONY: test
-test: unit race e2e ## unit tests, the core under the race detector, then end to end (which needs root on Linux)
+test: unit race torture e2e ## unit tests, the core under the race detector, then real processes and end to end (which need root on Linux)
 
 .PHONY: unit
 unit: programs ## unit tests of every module, planner loops and the operator on a real API server included
@@ -85,6 +85,10 @@ race: ## core packages under the race detector
 .PHONY: sim
 sim: ## whole groups in seeded worlds: SEED=n for one with its story, FOR=10m for a soak; else two minutes
 	go test ./node/sim -count=1 -run TestSim -v -timeout 0 $(if $(SEED),-sim.seed $(SEED),-sim.from 0 -sim.for $(or $(FOR),2m))
+
+.PHONY: torture
+torture: build ## real processes killed, their files damaged, their disks hung and full; root on Linux; the short form: ALL=yes CYCLES=200 for the full one, RUN=log for some, SEED=n
+	cd hack/e2e && RAFTSMAN_TORTURE=$(BIN)/raftsman go test ./torture -count=1 -v -timeout 60m -run 'TestTorture/$(RUN)' -torture.cycles $(or $(CYCLES),10) $(if $(ALL)$(RUN),-torture.all) $(if $(SEED),-torture.seed $(SEED))
 
 .PHONY: e2e
 e2e: ## end-to-end tests on a Kubernetes on this machine; root on Linux; about a quarter of an hour

@@ -40,6 +40,7 @@ type group struct {
 	members []*member
 	flags   []string // of every member
 	admin   admin.Client
+	loads   int // how many have been put on it
 	// heals let go what hangs; unmounts take down what was mounted, once the members have ended.
 	heals    []func()
 	unmounts []func() error
@@ -338,6 +339,10 @@ func (g *group) ready(members ...*member) {
 	g.t.Helper()
 	for _, m := range members {
 		g.until(m.name+" serves", func(ctx context.Context) error {
+			if state, gone := m.gone(); gone {
+				m.forgive()
+				g.t.Fatalf("%s has ended by itself: %s; its last words:\n%s", m.name, state, m.lastWords(2000))
+			}
 			s, err := m.status(ctx, admin.StatusOptions{Quorum: true})
 			if err == nil && !(s.Ready && s.Quorate) {
 				err = fmt.Errorf("state=%s role=%s problem=%q ready=%v", s.State, s.Role, s.Problem, s.Ready)

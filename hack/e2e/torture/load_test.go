@@ -27,16 +27,28 @@ type running struct {
 // that the history of a long run can be judged.
 func (g *group) load() running {
 	g.t.Helper()
+	g.loads++
 	r, err := load.Start(load.Plan{
-		Endpoints: g.endpoints(), Prefix: "torture", Writers: 5, Readers: 3, WritesPerSecond: 150, Timeout: time.Second,
+		Endpoints: g.endpoints(), Prefix: fmt.Sprintf("torture/%d", g.loads), Writers: 5, Readers: 3, WritesPerSecond: 150, Timeout: time.Second,
 		Registers: 4, RegisterLife: 4 * time.Second, Redial: 200 * time.Millisecond, Seed: 1,
 	})
 	if err != nil {
 		g.t.Fatal(err)
 	}
 	x := running{r, g}
+	g.t.Cleanup(x.abandon)
 	x.more(50)
 	return x
+}
+
+// abandon ends the load of a test that did not come to its end; one that was stopped has nothing left to end.
+func (r running) abandon() {
+	if !r.g.t.Failed() {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel() // nothing need be read back
+	_, _ = r.Stop(ctx)
 }
 
 // more waits until so many more writes have been acknowledged.
