@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -77,8 +78,38 @@ func (g *group) mountDisk(m *member) *disk {
 	if err != nil {
 		g.t.Fatalf("mount a file system in user space at %s (is there a /dev/fuse?): %v", m.dir, err)
 	}
+	if err := keepFuse(); err != nil {
+		g.t.Fatal(err)
+	}
 	g.heals, g.unmounts = append(g.heals, d.heal), append(g.unmounts, d.server.Unmount)
 	return d
+}
+
+// keepFuse keeps the descriptors of file systems in user space from the members: one that had its own disk's would
+// hold that file system up when this process is gone, and wait for it for ever.
+func keepFuse() error {
+	const mine = "/proc/self/fd"
+	all, err := os.ReadDir(mine)
+	if err != nil {
+		return err
+	}
+	found := 0
+	for _, entry := range all {
+		target, err := os.Readlink(filepath.Join(mine, entry.Name()))
+		if err != nil || target != "/dev/fuse" {
+			continue // closed meanwhile, or another file
+		}
+		fd, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			return err
+		}
+		syscall.CloseOnExec(fd)
+		found++
+	}
+	if found == 0 {
+		return errors.New("no descriptor of /dev/fuse among this process's own")
+	}
+	return nil
 }
 
 // hang lets every fsync from now on wait until the disk is healed.

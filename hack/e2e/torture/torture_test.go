@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -79,13 +80,16 @@ func inNamespace() (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
-	// A signal that ends this process ends the inner one first, and the directory with it.
+	// The inner process ends with the thread that started it, also when this one is killed. A signal that this one
+	// hears of ends the inner one first, and the directory with it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
 	inner := exec.Command(self, os.Args[1:]...)
 	inner.Stdout, inner.Stderr = os.Stdout, os.Stderr
 	inner.Env = append(os.Environ(), envInner+"="+dir, "TMPDIR="+dir)
-	inner.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID, Unshareflags: syscall.CLONE_NEWNS, Setpgid: true}
+	inner.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID, Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	if err := inner.Start(); err != nil {
 		return 1, err
 	}
