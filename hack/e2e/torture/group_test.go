@@ -352,22 +352,6 @@ func (g *group) ready(members ...*member) {
 	}
 }
 
-// leader is the member that leads, once one does.
-func (g *group) leader() *member {
-	g.t.Helper()
-	var leads *member
-	g.until("one of them leads", func(ctx context.Context) error {
-		for _, m := range g.members {
-			if s, err := m.status(ctx, admin.StatusOptions{Quorum: true}); err == nil && s.Role == admin.RoleLeader && s.Quorate {
-				leads = m
-				return nil
-			}
-		}
-		return errors.New("no member says so")
-	})
-	return leads
-}
-
 // equal waits until all members have applied the same index, and demands that their states are equal there.
 func (g *group) equal() {
 	g.t.Helper()
