@@ -5,12 +5,15 @@ import (
 	"fmt"
 )
 
-// maxWindow bounds how far a sequence may be past its origin's floor; a member keeps far fewer commands in
-// flight, so nothing honest meets it.
-const maxWindow = 1 << 16
+// MaxInFlight bounds how many commands an origin may have without an answer: a sequence so far past its floor
+// would be refused as one that was applied.
+const MaxInFlight = 1 << 16
+
+const maxWindow = MaxInFlight
 
 // window remembers, of one origin, which commands were applied: all below floor, and exactly those at or
-// above it whose bit is set.
+// above it whose bit is set. It takes 8 KiB at most. There is one for each member that ever proposed: a copy of what
+// one that is gone has sent may still be on its way.
 type window struct {
 	boot, floor uint64
 	bits        []uint64 // bit i of word w stands for sequence (floor/64+w)*64+i

@@ -136,3 +136,49 @@ func testCommandsAreAppliedOnce(t *testing.T, g ground) {
 	mustClose(t, s)
 	mustClose(t, received)
 }
+
+// TestWindowsAreBounded: an origin that never raises its floor, and draws its sequences from as far as it likes, fills
+// its row to the bound and not beyond; the row goes on by snapshot, and what it remembers is still refused there.
+func TestWindowsAreBounded(t *testing.T) { onEach(t, testWindowsAreBounded) }
+
+func testWindowsAreBounded(t *testing.T, g ground) {
+	s, received := mustOpen(t, "s", g.options("s")), mustOpen(t, "received", g.options("received"))
+	defer mustClose(t, s)
+	defer mustClose(t, received)
+	rng := rand.New(rand.NewPCG(1, 3))
+	index, once := uint64(0), map[uint64]bool{}
+	command := func(seq uint64) Entry {
+		index++
+		c := Command{ID: CommandID{Origin: 1, Boot: 1, Seq: seq}, Floor: 1, Txn: Txn{Success: []Op{{Put: &PutRequest{Key: []byte("k")}}}}}
+		return Entry{Index: index, Term: 1, Command: c.AppendTo(nil)}
+	}
+	for range 20 {
+		var entries []Entry
+		var seqs []uint64
+		for range 200 {
+			seqs = append(seqs, 1+rng.Uint64N(2*MaxInFlight))
+			entries = append(entries, command(seqs[len(seqs)-1]))
+		}
+		for i, r := range mustApply(t, s, entries) {
+			if fresh := seqs[i] < 1+MaxInFlight && !once[seqs[i]]; r.Duplicate == fresh {
+				t.Fatalf("sequence %d: duplicate %v, fresh %v", seqs[i], r.Duplicate, fresh)
+			}
+			once[seqs[i]] = true
+		}
+	}
+	row, closer, err := s.gen.db.Get(rowWindow(1))
+	if err != nil || len(row) < MaxInFlight/16 || len(row) > MaxInFlight/8+16 {
+		t.Fatalf("the row has %d bytes: %v", len(row), err)
+	}
+	mustClose(t, closer)
+	transfer(t, s, received)
+	var again []Entry
+	for seq := range once {
+		again = append(again, command(seq))
+	}
+	for i, r := range mustApply(t, received, again) {
+		if !r.Duplicate {
+			t.Fatalf("command %d is applied again after a snapshot: %+v", i, r)
+		}
+	}
+}

@@ -24,7 +24,8 @@ type Tuning struct {
 	RequestTicks uint64
 	// RetryTicks is how long a proposal or read round is waited for before it is sent again.
 	RetryTicks uint64
-	// MaxProposals and MaxProposalBytes bound what waits on this member; more is refused as busy.
+	// MaxProposals and MaxProposalBytes bound what waits on this member; more is refused as busy. MaxProposals is at
+	// most kv.MaxInFlight.
 	MaxProposals     int
 	MaxProposalBytes int
 	// MaxApplyBacklogBytes bounds committed entries that the store has not applied; past it proposals
@@ -107,6 +108,9 @@ type ChangeOutcome struct {
 // log to it; a log that begins behind the store's end is refused as damage.
 func New(cfg Config) (*Replica, error) {
 	cfg.Tuning.Default()
+	if cfg.Tuning.MaxProposals > kv.MaxInFlight {
+		return nil, fmt.Errorf("at most %d proposals may wait on a member, not %d: the store could not tell them from answered ones", kv.MaxInFlight, cfg.Tuning.MaxProposals)
+	}
 	restored, err := reconcile(cfg.Log, cfg.Restored, cfg.Store.Applied())
 	if err != nil {
 		return nil, err
