@@ -40,6 +40,9 @@ type Rule struct {
 	Path  string
 	After int
 	Times int
+	// From and To, if To is set, are a stretch of the file: the rule hits only reads and writes that touch it, and
+	// counts only those.
+	From, To int64
 	// Space lets writes pass until they have brought that many bytes, instead of counting with After; the one that
 	// crosses it is written as far as it fits, and from then on the other Ops are hit too. It is how a disk becomes
 	// full.
@@ -88,10 +91,10 @@ func (f *Faulty) Set(rules ...Rule) {
 
 // hit counts an operation, waits if it is to hang, and says which rule it met; fits is how many of size bytes a full
 // disk still takes.
-func (f *Faulty) hit(op Op, path string, size int) (rule *Rule, fits int) {
+func (f *Faulty) hit(op Op, path string, at int64, size int) (rule *Rule, fits int) {
 	f.mu.Lock()
 	for _, r := range f.mu.rules {
-		if r.Ops&op == 0 || !strings.Contains(path, r.Path) {
+		if r.Ops&op == 0 || !strings.Contains(path, r.Path) || r.To != 0 && op&(OpRead|OpWrite) != 0 && (at >= r.To || at+int64(size) <= r.From) {
 			continue
 		}
 		if fit, struck := r.strikes(op, size); struck && rule == nil {
@@ -123,7 +126,7 @@ func (r *ruleState) strikes(op Op, size int) (fits int, struck bool) {
 
 // refuse is the error of an operation that carries no bytes.
 func (f *Faulty) refuse(op Op, what, path string) error {
-	if rule, _ := f.hit(op, path, 0); rule != nil && rule.Err != nil {
+	if rule, _ := f.hit(op, path, 0, 0); rule != nil && rule.Err != nil {
 		return fmt.Errorf("%s %s: %w", what, path, rule.Err)
 	}
 	return nil
@@ -208,7 +211,7 @@ type faultyFile struct {
 }
 
 func (f *faultyFile) ReadAt(b []byte, at int64) (int, error) {
-	rule, _ := f.f.hit(OpRead, f.name, len(b))
+	rule, _ := f.f.hit(OpRead, f.name, at, len(b))
 	if rule != nil && rule.Err != nil {
 		return 0, fmt.Errorf("read %s at %d: %w", f.name, at, rule.Err)
 	}
@@ -220,7 +223,7 @@ func (f *faultyFile) ReadAt(b []byte, at int64) (int, error) {
 }
 
 func (f *faultyFile) WriteAt(b []byte, at int64) (int, error) {
-	rule, fits := f.f.hit(OpWrite, f.name, len(b))
+	rule, fits := f.f.hit(OpWrite, f.name, at, len(b))
 	if rule == nil || rule.Err == nil {
 		return f.File.WriteAt(b, at)
 	}
