@@ -115,6 +115,11 @@ func New(cfg Config) (*Replica, error) {
 	if err != nil {
 		return nil, err
 	}
+	for i := range restored.Entries {
+		if e := &restored.Entries[i]; e.Lost() {
+			return nil, fmt.Errorf("entry %v is lost on this disk: remove this member and let it be replaced: %w", e.Position(), wal.ErrCorrupt)
+		}
+	}
 	core, err := raft.New(cfg.Core, restored)
 	if err != nil {
 		return nil, fmt.Errorf("start the core: %w", err)
