@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -345,7 +346,7 @@ func damage(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	content[100] ^= 1
+	clear(content[40 : len(bytes.TrimRight(content, "\x00"))/2]) // more than what the rest still tells of
 	if err := os.WriteFile(names[0], content, 0o600); err != nil {
 		t.Fatal(err)
 	}

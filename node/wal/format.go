@@ -9,20 +9,30 @@ import (
 	"raftsman.dev/node/raft"
 )
 
-// The constants of format version 1, frozen.
+// The constants of format version 2, frozen.
 const (
-	magic         = "RAFTWAL\x01"
-	segmentHeader = 32
+	magic         = "RAFTWAL\x02"
+	segmentHeader = 40
 	recordHeader  = 16
-	headBody      = 24
-	copySize      = 20
+	headBody      = 56
+	itemSize      = 20
 	align         = 8
+	nextRecord    = recordHeader + 8
 
 	kindHead    = 1
 	kindHard    = 2
 	kindEntries = 3
 	kindRestart = 4
 	kindCut     = 5
+	kindFill    = 6
+	kindNext    = 7
+
+	// What an item of a second copy is of: the two highest bits of its index.
+	itemEntry   = 0
+	itemRestart = 1
+	itemFill    = 2
+	itemShift   = 62
+	maxIndex    = 1<<itemShift - 1
 )
 
 // Sentinels.
@@ -31,6 +41,8 @@ var (
 	ErrCorrupt = errors.New("log is damaged")
 	// ErrCut: the entries asked for lie before the log's beginning.
 	ErrCut = errors.New("log is cut past there")
+	// ErrLost: the first entry asked for is lost on this disk; only its place and checksum are known.
+	ErrLost = errors.New("entry is lost on this disk")
 	// ErrClosed: the log was closed, or a write failed before.
 	ErrClosed = errors.New("log is closed")
 	// ErrMissing: there is no log, and none was to be created.
@@ -91,7 +103,7 @@ func readRecord(b []byte, p place) (kind byte, body []byte, size int, ok bool) {
 		return 0, nil, 0, false
 	}
 	n := int(binary.LittleEndian.Uint32(b))
-	if b[8] < kindHead || b[8] > kindCut || n < 0 || n > len(b)-recordHeader {
+	if b[8] < kindHead || b[8] > kindNext || n < 0 || n > len(b)-recordHeader {
 		return 0, nil, 0, false
 	}
 	record := b[:recordHeader+n]
@@ -101,33 +113,71 @@ func readRecord(b []byte, p place) (kind byte, body []byte, size int, ok bool) {
 	return b[8], record[recordHeader:], min((recordHeader+n+align-1)/align*align, len(b)), true
 }
 
-// head announces a write.
+// head announces a write. hard and end are what the writes before it have made of hard state and log.
 type head struct {
 	number, size, durable uint64
+	hard                  raft.HardState
+	end                   raft.Index
 }
 
 func appendHead(b []byte, h head) []byte {
 	b = binary.LittleEndian.AppendUint64(b, h.number)
 	b = binary.LittleEndian.AppendUint64(b, h.size)
-	return binary.LittleEndian.AppendUint64(b, h.durable)
+	b = binary.LittleEndian.AppendUint64(b, h.durable)
+	b = appendHard(b, h.hard)
+	return binary.LittleEndian.AppendUint64(b, uint64(h.end))
 }
 
-func readHead(body []byte) (head, bool) {
-	if len(body) < headBody || (len(body)-headBody)%copySize != 0 {
-		return head{}, false
+// readHead reads a head's body; items is the second copy behind it.
+func readHead(body []byte) (h head, items []byte, ok bool) {
+	if len(body) < headBody || (len(body)-headBody)%itemSize != 0 {
+		return head{}, nil, false
 	}
+	hard, err := readHard(body[24:48])
 	return head{
 		number:  binary.LittleEndian.Uint64(body),
 		size:    binary.LittleEndian.Uint64(body[8:]),
 		durable: binary.LittleEndian.Uint64(body[16:]),
-	}, true
+		hard:    hard,
+		end:     raft.Index(binary.LittleEndian.Uint64(body[48:])),
+	}, body[headBody:], err == nil
 }
 
-// appendCopy adds an entry to a second copy.
-func appendCopy(b []byte, e *raft.Entry) []byte {
-	b = binary.LittleEndian.AppendUint64(b, uint64(e.Index))
-	b = binary.LittleEndian.AppendUint64(b, uint64(e.Term))
-	return binary.LittleEndian.AppendUint32(b, e.Sum)
+// item is one line of a second copy: an entry or a fill that became durable, or the position of a restart.
+type item struct {
+	kind byte
+	at   raft.Position
+	sum  uint32
+}
+
+func appendItem(b []byte, kind byte, at raft.Position, sum uint32) []byte {
+	b = binary.LittleEndian.AppendUint64(b, uint64(kind)<<itemShift|uint64(at.Index))
+	b = binary.LittleEndian.AppendUint64(b, uint64(at.Term))
+	return binary.LittleEndian.AppendUint32(b, sum)
+}
+
+// appendItems adds what a batch makes durable, in its order.
+func appendItems(b []byte, batch *raft.Batch) []byte {
+	if batch.Base != nil {
+		b = appendItem(b, itemRestart, batch.Base.Position, 0)
+	}
+	for i := range batch.Entries {
+		b = appendItem(b, itemEntry, batch.Entries[i].Position(), batch.Entries[i].Sum)
+	}
+	for i := range batch.Fills {
+		b = appendItem(b, itemFill, batch.Fills[i].Position(), batch.Fills[i].Sum)
+	}
+	return b
+}
+
+// readItem reads the item at the front of b, which holds one.
+func readItem(b []byte) item {
+	index := binary.LittleEndian.Uint64(b)
+	return item{
+		kind: byte(index >> itemShift),
+		at:   raft.Position{Index: raft.Index(index & maxIndex), Term: raft.Term(binary.LittleEndian.Uint64(b[8:]))},
+		sum:  binary.LittleEndian.Uint32(b[16:]),
+	}
 }
 
 func appendHard(b []byte, h raft.HardState) []byte {
@@ -166,26 +216,41 @@ func readBase(body []byte) (raft.Base, error) {
 	}, err
 }
 
-func appendSegmentHeader(b []byte, number, firstWrite uint64) []byte {
+// header is what a segment says of itself.
+type header struct {
+	number, first, size uint64
+}
+
+func appendSegmentHeader(b []byte, h header) []byte {
 	start := len(b)
 	b = append(b, magic...)
-	b = binary.LittleEndian.AppendUint64(b, number)
-	b = binary.LittleEndian.AppendUint64(b, firstWrite)
+	b = binary.LittleEndian.AppendUint64(b, h.number)
+	b = binary.LittleEndian.AppendUint64(b, h.first)
+	b = binary.LittleEndian.AppendUint64(b, h.size)
 	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli()))
 	return append(b, 0, 0, 0, 0)
 }
 
-// readSegmentHeader verifies the header; version is false when it is of another version.
-func readSegmentHeader(b []byte, number uint64) (firstWrite uint64, ok, version bool) {
-	if len(b) < segmentHeader {
-		return 0, false, true
+// readSegmentHeader verifies the header at the front of b. other is the version of a header that verifies and
+// is not of this one: a damaged version byte is damage, not another version.
+func readSegmentHeader(b []byte, number uint64) (h header, ok bool, other byte) {
+	if len(b) < segmentHeader || string(b[:7]) != magic[:7] {
+		return header{}, false, 0
 	}
-	if string(b[:7]) == magic[:7] && b[7] != magic[7] {
-		return 0, false, false
+	sum := binary.LittleEndian.Uint32(b[32:]) == crc32.Checksum(b[:32], castagnoli())
+	if v := b[7]; v != magic[7] {
+		first := v == 1 && binary.LittleEndian.Uint32(b[24:]) == crc32.Checksum(b[:24], castagnoli())
+		if first || sum {
+			return header{}, false, v
+		}
+		return header{}, false, 0
 	}
-	ok = string(b[:8]) == magic && binary.LittleEndian.Uint64(b[8:]) == number &&
-		binary.LittleEndian.Uint32(b[24:]) == crc32.Checksum(b[:24], castagnoli())
-	return binary.LittleEndian.Uint64(b[16:]), ok, true
+	h = header{
+		number: binary.LittleEndian.Uint64(b[8:]),
+		first:  binary.LittleEndian.Uint64(b[16:]),
+		size:   binary.LittleEndian.Uint64(b[24:]),
+	}
+	return h, sum && h.number == number && h.first > 0, 0
 }
 
 func segmentName(number uint64) string { return fmt.Sprintf("%016x.log", number) }

@@ -1,24 +1,26 @@
 package wal
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
-	"sort"
 	"sync"
 
 	"raftsman.dev/node/raft"
 	"raftsman.dev/node/vfs"
 )
 
-// Options are the log's tuning.
+// Options are the log's tuning, and what Open is told of the store.
 type Options struct {
 	// SegmentBytes is the size of a segment; a larger write gets a larger one. Default 64 MiB.
 	SegmentBytes int64
-	// Create makes a new log where there is none; otherwise that is ErrMissing.
+	// Create makes a new log where there is none, or where the making of one was cut short; otherwise that is
+	// ErrMissing or damage.
 	Create bool
+	// Covered is what the store holds durably; zero: nothing. What is damaged at or before it is not needed: the
+	// log is cut there.
+	Covered raft.Base
 }
 
 // Stats count since Open.
@@ -26,6 +28,8 @@ type Stats struct {
 	Syncs    uint64 // fdatasyncs of appended batches
 	Entries  uint64 // entries appended
 	Bytes    uint64 // bytes written
+	Lost     uint64 // entries that Open found lost
+	Repaired uint64 // of them, those that a fill has brought back
 	Segments int    // segments on disk
 }
 
@@ -46,52 +50,45 @@ type Log struct {
 	// unsynced says that a seal was written since the last sync. It must reach the disk before another
 	// segment holds anything, or the log would seem to end at it.
 	unsynced bool
+	unproven bool // no head proves the last write yet
 	hard     raft.HardState
 	base     raft.Base
 	end      raft.Index // the last entry, or the base when there is none
-	copies   []byte     // second copy of what became durable since the last head
+	items    []byte     // second copy of what became durable since the last head
 	buf      []byte
 	failed   error
 
 	mu struct {
 		sync.RWMutex
-		segments map[uint64]vfs.File
-		runs     []run         // entries on disk, by index
+		segments map[uint64]vfs.File // nil: found, but it cannot be opened
+		runs     []run               // entries, by index and without a gap
+		lost     map[raft.Index]raft.Entry
 		before   raft.Position // the log begins behind it
 		stats    Stats
 	}
 }
 
-// run is a gap-free run of entries in one record.
-type run struct {
-	first, last raft.Index
-	segment     uint64
-	offset      int64 // of the record's body
-	bytes       int
-}
-
-// Append makes batches durable, all of them with one write and one fdatasync. After an error the log is
-// dead: every later call returns it.
+// Append makes batches durable, all of them with one write and one fdatasync. What does not fit the log (a gap, a
+// fill for a place that is not lost or is of another entry) is refused before anything is written. After any error
+// the log is dead: every later call returns it.
 func (l *Log) Append(batches []raft.Batch) error {
 	if l.failed != nil {
 		return l.failed
+	}
+	if err := l.admit(batches); err != nil {
+		return l.fail(err)
 	}
 	w, err := l.begin(sizeOf(batches))
 	if err != nil {
 		return l.fail(err)
 	}
-	entries := 0
 	for i := range batches {
-		if err := l.encode(w, &batches[i]); err != nil {
-			return l.fail(err)
-		}
-		entries += len(batches[i].Entries)
+		l.encode(w, &batches[i])
 	}
 	if err := l.finish(w, true); err != nil {
 		return l.fail(err)
 	}
 	l.remember(w, batches)
-	l.count(w, entries)
 	return nil
 }
 
@@ -100,7 +97,7 @@ func (l *Log) Seal() error {
 	if l.failed != nil {
 		return l.failed
 	}
-	if len(l.copies) == 0 || l.offset+int64(recordHeader+headBody+len(l.copies)+align) > l.size {
+	if !l.unproven || l.offset+l.headSize()+nextRecord > l.size {
 		return nil
 	}
 	w, err := l.begin(0)
@@ -110,7 +107,6 @@ func (l *Log) Seal() error {
 	if err := l.finish(w, false); err != nil {
 		return l.fail(err)
 	}
-	l.copies = l.copies[:0]
 	return nil
 }
 
@@ -120,139 +116,36 @@ func (l *Log) fail(err error) error {
 	return l.failed
 }
 
-// write in the making: its bytes stand at start of the segment.
-type writing struct {
-	b       []byte
-	start   int64
-	head    int // length of the head record without padding
-	segment uint64
-	fresh   bool // the segment was made for it and must be named durably
-	runs    []run
-	reset   bool // the log begins anew at l.base
-}
-
-func (w *writing) place(at int) place { return place{w.segment, w.start + int64(at)} }
-
-// sizeOf bounds what batches will take.
-func sizeOf(batches []raft.Batch) int64 {
-	n := int64(0)
+// admit is the border against a core that hands over nonsense.
+func (l *Log) admit(batches []raft.Batch) error {
+	base, end := l.base.Position.Index, l.end
+	kept := raft.Index(maxIndex) // what was lost from here on is gone with these batches
 	for i := range batches {
 		b := &batches[i]
-		n += 3*(recordHeader+align) + 24
 		if b.Base != nil {
-			n += 24 + int64(len(b.Base.Membership.AppendTo(nil)))
+			base, end, kept = b.Base.Position.Index, b.Base.Position.Index, 0
 		}
-		for j := range b.Entries {
-			n += int64(b.Entries[j].Size())
+		if base > maxIndex {
+			return fmt.Errorf("the log is to begin anew behind %d: %w", base, raft.ErrMalformed)
 		}
-		n += (n/maxRunBytes + 1) * (recordHeader + align)
-	}
-	return n
-}
-
-// begin starts a write, in a new segment if this one is full.
-func (l *Log) begin(bytes int64) (*writing, error) {
-	need := int64(recordHeader+headBody+len(l.copies)+align) + bytes
-	w := &writing{b: l.buf[:0], start: l.offset, segment: l.number}
-	if l.file == nil || l.offset+need > l.size {
-		if err := l.openSegment(need); err != nil {
-			return nil, err
+		if n := len(b.Entries); n > 0 {
+			if err := checkRun(b.Entries); err != nil {
+				return err
+			}
+			first, last := b.Entries[0].Position(), b.Entries[n-1].Index
+			if first.Index > end+1 || first.Index <= base || last > maxIndex {
+				return fmt.Errorf("entry %v is given to a log that goes from %d to %d: %w", first, base, end, raft.ErrMalformed)
+			}
+			end, kept = last, min(kept, first.Index)
 		}
-		w.start, w.segment, w.fresh = l.offset, l.number, true
-	}
-	w.b = openRecord(w.b, kindHead)
-	w.b = appendHead(w.b, head{number: l.write, durable: l.durable})
-	w.b = append(w.b, l.copies...)
-	w.head = len(w.b)
-	for len(w.b)%align != 0 {
-		w.b = append(w.b, 0)
-	}
-	if w.fresh {
-		start := len(w.b)
-		w.b = closeRecord(appendBase(openRecord(w.b, kindCut), l.base), start, w.place(start))
-		start = len(w.b)
-		w.b = closeRecord(appendHard(openRecord(w.b, kindHard), l.hard), start, w.place(start))
-	}
-	return w, nil
-}
-
-// openSegment makes the next segment, large enough for need bytes of writes.
-func (l *Log) openSegment(need int64) error {
-	if l.unsynced {
-		if err := l.file.Sync(); err != nil {
-			return fmt.Errorf("sync segment %s: %w", segmentName(l.number), err)
-		}
-	}
-	number := l.number + 1
-	name := filepath.Join(l.dir, segmentName(number))
-	file, err := l.fs.Create(name)
-	if err != nil {
-		return err
-	}
-	headroom := int64(segmentHeader + 3*recordHeader + 128 + len(l.base.Membership.AppendTo(nil)))
-	size := max(l.opts.SegmentBytes, need+headroom)
-	if err := file.Preallocate(size); err != nil {
-		return errors.Join(err, file.Close())
-	}
-	if _, err := file.WriteAt(appendSegmentHeader(nil, number, l.write), 0); err != nil {
-		return errors.Join(err, file.Close())
-	}
-	l.file, l.number, l.offset, l.size = file, number, segmentHeader, size
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.mu.segments[number] = file
-	return nil
-}
-
-// encode adds a batch's records.
-func (l *Log) encode(w *writing, b *raft.Batch) error {
-	if b.Base != nil {
-		start := len(w.b)
-		w.b = closeRecord(appendBase(openRecord(w.b, kindRestart), *b.Base), start, w.place(start))
-		l.base, w.reset, w.runs = *b.Base, true, nil
-		l.end = l.base.Position.Index
-	}
-	if b.Hard != nil {
-		start := len(w.b)
-		w.b = closeRecord(appendHard(openRecord(w.b, kindHard), *b.Hard), start, w.place(start))
-		l.hard = *b.Hard
-	}
-	for entries := b.Entries; len(entries) > 0; {
-		n, bytes := 0, 0
-		for n < len(entries) && (n == 0 || bytes < maxRunBytes) {
-			bytes += entries[n].Size()
-			n++
-		}
-		if err := checkRun(entries[:n]); err != nil {
+		if err := l.admitFills(b.Fills, kept); err != nil {
 			return err
 		}
-		if entries[0].Index > l.end+1 {
-			return fmt.Errorf("entry %v is given to a log that ends at %d: %w", entries[0].Position(), l.end, raft.ErrMalformed)
-		}
-		l.end = entries[n-1].Index
-		l.encodeRun(w, entries[:n])
-		entries = entries[n:]
 	}
 	return nil
 }
 
-// maxRunBytes bounds one record of entries, and so what one Read takes in.
-const maxRunBytes = 1 << 20
-
-func (l *Log) encodeRun(w *writing, entries []raft.Entry) {
-	start := len(w.b)
-	w.b = openRecord(w.b, kindEntries)
-	for i := range entries {
-		w.b = entries[i].AppendTo(w.b)
-	}
-	w.runs = append(w.runs, run{
-		first: entries[0].Index, last: entries[len(entries)-1].Index, segment: w.segment,
-		offset: w.start + int64(start+recordHeader), bytes: len(w.b) - start - recordHeader,
-	})
-	w.b = closeRecord(w.b, start, w.place(start))
-}
-
-// checkRun is the border against a core that hands over nonsense: it stops before anything is written.
+// checkRun refuses entries with a gap between them.
 func checkRun(entries []raft.Entry) error {
 	for i := range entries {
 		if i > 0 && entries[i].Index != entries[i-1].Index+1 {
@@ -262,129 +155,67 @@ func checkRun(entries []raft.Entry) error {
 	return nil
 }
 
-// finish closes the head, writes everything at once and, if asked, makes it durable.
-func (l *Log) finish(w *writing, sync bool) error {
-	w.closeHead()
-	if n, err := l.file.WriteAt(w.b, w.start); err != nil {
-		return fmt.Errorf("write %d bytes at %d of segment %s (%d written): %w", len(w.b), w.start, segmentName(w.segment), n, err)
-	}
-	l.offset = w.start + int64(len(w.b))
-	number := l.write
-	l.write++
-	l.buf = w.b
-	l.unsynced = !sync
-	if !sync {
-		return nil
-	}
-	if err := l.file.Sync(); err != nil {
-		return fmt.Errorf("sync segment %s: %w", segmentName(w.segment), err)
-	}
-	if w.fresh {
-		if err := l.fs.SyncDir(l.dir); err != nil {
-			return fmt.Errorf("sync the directory after making segment %s: %w", segmentName(w.segment), err)
+// admitFills takes only what is lost, with its checksum; from index gone on nothing is.
+func (l *Log) admitFills(fills []raft.Entry, gone raft.Index) error {
+	for i := range fills {
+		e := &fills[i]
+		lost, ok := l.mu.lost[e.Index]
+		switch {
+		case !ok || e.Index >= gone:
+			return fmt.Errorf("fill of entry %v, which is not lost: %w", e.Position(), raft.ErrMalformed)
+		case lost.Term != e.Term || lost.Sum != e.Sum:
+			return fmt.Errorf("fill of entry %v with checksum %08x, lost is %v with %08x: %w", e.Position(), e.Sum, lost.Position(), lost.Sum, raft.ErrMalformed)
+		case i > 0 && e.Index <= fills[i-1].Index:
+			return fmt.Errorf("fill of entry %v behind that of %v: %w", e.Position(), fills[i-1].Position(), raft.ErrMalformed)
+		}
+		if err := e.Check(); err != nil {
+			return fmt.Errorf("fill: %w", err)
 		}
 	}
-	l.durable = number
 	return nil
-}
-
-// closeHead fills in the whole write's size and the head's own header.
-func (w *writing) closeHead() {
-	binary.LittleEndian.PutUint64(w.b[recordHeader+8:], uint64(len(w.b)))
-	binary.LittleEndian.PutUint32(w.b, uint32(w.head-recordHeader))
-	binary.LittleEndian.PutUint32(w.b[4:], checksum(w.place(0), w.b[:w.head]))
 }
 
 // remember indexes what was written and keeps the second copy for the next head.
 func (l *Log) remember(w *writing, batches []raft.Batch) {
-	l.copies = l.copies[:0]
-	for i := range batches {
-		for j := range batches[i].Entries {
-			l.copies = appendCopy(l.copies, &batches[i].Entries[j])
-		}
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	stats := &l.mu.stats
+	for i := range batches {
+		b := &batches[i]
+		l.items = appendItems(l.items, b)
+		stats.Entries += uint64(len(b.Entries))
+		stats.Repaired += uint64(len(b.Fills))
+		if b.Base != nil {
+			clear(l.mu.lost)
+		}
+		if len(b.Entries) > 0 && len(l.mu.lost) > 0 {
+			l.forgetLost(b.Entries[0].Index, maxIndex)
+		}
+		for j := range b.Fills {
+			delete(l.mu.lost, b.Fills[j].Index)
+		}
+	}
 	if w.reset {
 		l.mu.runs, l.mu.before = l.mu.runs[:0], l.base.Position
 	}
 	for _, r := range w.runs {
+		if r.fill {
+			l.mu.runs = fillRun(l.mu.runs, r)
+			continue
+		}
 		l.mu.runs = placeRun(l.mu.runs, r)
 	}
+	stats.Syncs++
+	stats.Bytes += uint64(len(w.b))
 }
 
-// placeRun adds a run; what it overlaps at the end is replaced.
-func placeRun(runs []run, r run) []run {
-	for len(runs) > 0 && runs[len(runs)-1].first >= r.first {
-		runs = runs[:len(runs)-1]
-	}
-	if n := len(runs); n > 0 && runs[n-1].last >= r.first {
-		runs[n-1].last = r.first - 1
-	}
-	return append(runs, r)
-}
-
-func (l *Log) count(w *writing, entries int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.mu.stats.Syncs++
-	l.mu.stats.Entries += uint64(entries)
-	l.mu.stats.Bytes += uint64(len(w.b))
-}
-
-// Read returns entries from index from on: at least one and about maxBytes, with the position before
-// them. ErrCut when they lie before the log's beginning; an empty span past its end.
-func (l *Log) Read(from raft.Index, maxBytes int) (raft.Span, error) {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	if from <= l.mu.before.Index {
-		return raft.Span{}, fmt.Errorf("entry %d, the log begins behind %v: %w", from, l.mu.before, ErrCut)
-	}
-	var span raft.Span
-	begin := from - 1 // for the term of the entry before
-	if begin == l.mu.before.Index {
-		span.Prev, begin = l.mu.before, from
-	}
-	i := sort.Search(len(l.mu.runs), func(i int) bool { return l.mu.runs[i].last >= begin })
-	for bytes := 0; i < len(l.mu.runs) && bytes < maxBytes; i++ {
-		entries, err := l.readRun(l.mu.runs[i])
-		if err != nil {
-			return raft.Span{}, err
-		}
-		for _, e := range entries {
-			switch {
-			case e.Index == from-1:
-				span.Prev = e.Position()
-			case e.Index >= from && (bytes < maxBytes || len(span.Entries) == 0):
-				span.Entries = append(span.Entries, e)
-				bytes += e.Size()
-			}
+// forgetLost drops the lost entries from first to last. The caller holds the lock.
+func (l *Log) forgetLost(first, last raft.Index) {
+	for i := range l.mu.lost {
+		if first <= i && i <= last {
+			delete(l.mu.lost, i)
 		}
 	}
-	return span, nil
-}
-
-func (l *Log) readRun(r run) ([]raft.Entry, error) {
-	file := l.mu.segments[r.segment]
-	if file == nil {
-		return nil, fmt.Errorf("segment %s: %w", segmentName(r.segment), ErrClosed)
-	}
-	b := make([]byte, r.bytes)
-	if _, err := file.ReadAt(b, r.offset); err != nil {
-		return nil, fmt.Errorf("read %d bytes at %d of segment %s: %w", r.bytes, r.offset, segmentName(r.segment), err)
-	}
-	var entries []raft.Entry
-	for len(b) > 0 {
-		e, rest, err := raft.DecodeEntry(b)
-		if err != nil {
-			return nil, &Damage{File: segmentName(r.segment), Offset: r.offset + int64(r.bytes-len(b)), Reason: err.Error()}
-		}
-		if e.Index <= r.last {
-			entries = append(entries, e)
-		}
-		b = rest
-	}
-	return entries, nil
 }
 
 // Cut records durably that everything at or before base is no longer needed, then drops the segments that
@@ -396,17 +227,22 @@ func (l *Log) Cut(base raft.Base) error {
 	if base.Position.Index <= l.base.Position.Index {
 		return nil
 	}
+	if base.Position.Index > l.end {
+		return l.fail(fmt.Errorf("cut at %v in a log that ends at %d: %w", base.Position, l.end, raft.ErrMalformed))
+	}
+	return l.cut(base)
+}
+
+func (l *Log) cut(base raft.Base) error {
 	l.base = base
-	w, err := l.begin(recordHeader + 24 + align + int64(len(base.Membership.AppendTo(nil))))
+	w, err := l.begin(recordHeader + align + baseSize(base))
 	if err != nil {
 		return l.fail(err)
 	}
-	start := len(w.b)
-	w.b = closeRecord(appendBase(openRecord(w.b, kindCut), base), start, w.place(start))
+	w.add(kindCut, func(b []byte) []byte { return appendBase(b, base) })
 	if err := l.finish(w, true); err != nil {
 		return l.fail(err)
 	}
-	l.copies = l.copies[:0]
 	if err := l.drop(base.Position.Index); err != nil {
 		return l.fail(err)
 	}
@@ -417,6 +253,7 @@ func (l *Log) Cut(base raft.Base) error {
 func (l *Log) drop(upTo raft.Index) error {
 	l.mu.Lock()
 	l.mu.before = l.base.Position
+	l.forgetLost(0, upTo)
 	n := 0
 	for n < len(l.mu.runs) && l.mu.runs[n].last <= upTo {
 		n++
@@ -424,7 +261,7 @@ func (l *Log) drop(upTo raft.Index) error {
 	l.mu.runs = append(l.mu.runs[:0], l.mu.runs[n:]...)
 	needed := l.number
 	if len(l.mu.runs) > 0 {
-		needed = l.mu.runs[0].segment
+		needed = l.mu.runs[0].origin
 	}
 	var gone []uint64
 	for number := range l.mu.segments {
@@ -440,7 +277,7 @@ func (l *Log) drop(upTo raft.Index) error {
 	}
 	l.mu.Unlock()
 	for i, number := range gone { // oldest first: what a crash leaves has no gap
-		if err := errors.Join(files[i].Close(), l.fs.Remove(filepath.Join(l.dir, segmentName(number)))); err != nil {
+		if err := errors.Join(closeFile(files[i]), l.fs.Remove(l.path(number))); err != nil {
 			return err
 		}
 	}
@@ -448,6 +285,16 @@ func (l *Log) drop(upTo raft.Index) error {
 		return nil
 	}
 	return l.fs.SyncDir(l.dir)
+}
+
+// path is a segment's file; errors name it.
+func (l *Log) path(number uint64) string { return filepath.Join(l.dir, segmentName(number)) }
+
+func closeFile(f vfs.File) error {
+	if f == nil {
+		return nil
+	}
+	return f.Close()
 }
 
 // Stats reports the counters.
@@ -468,7 +315,7 @@ func (l *Log) Close() error {
 	defer l.mu.Unlock()
 	var errs []error
 	for _, f := range l.mu.segments {
-		errs = append(errs, f.Close())
+		errs = append(errs, closeFile(f))
 	}
 	l.mu.segments = nil
 	return errors.Join(errs...)

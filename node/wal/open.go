@@ -2,11 +2,10 @@ package wal
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
+	"math"
 	"path/filepath"
 	"slices"
 
@@ -14,31 +13,21 @@ import (
 	"raftsman.dev/node/vfs"
 )
 
-// Open reads the whole log back, cuts a torn end, and returns what it holds (Applied is left to the store).
-// Damage is returned as *Damage, matching ErrCorrupt; then nothing was changed on disk.
+// Open reads the whole log back, cuts a torn end, and returns what it holds (Applied is left to the store). Entries
+// whose content is lost, but not their place and checksum, are among them as placeholders (raft.EntryLost). What is
+// damaged beyond that is returned as *Damage, matching ErrCorrupt; then nothing was changed on disk.
 func Open(fsys vfs.FS, dir string, opts Options) (*Log, raft.Restored, error) {
 	if opts.SegmentBytes == 0 {
 		opts.SegmentBytes = 64 << 20
 	}
 	l := &Log{fs: fsys, dir: dir, opts: opts, write: 1}
-	l.mu.segments = map[uint64]vfs.File{}
-	numbers, err := l.list()
+	l.mu.segments, l.mu.lost = map[uint64]vfs.File{}, map[raft.Index]raft.Entry{}
+	restored, err := l.open()
 	if err != nil {
-		return nil, raft.Restored{}, err
-	}
-	if len(numbers) == 0 {
-		return l.create()
-	}
-	r := &replay{l: l, numbers: numbers}
-	if err := r.run(); err != nil {
+		if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrMissing) {
+			err = fmt.Errorf("open log %s: %w", dir, err)
+		}
 		return nil, raft.Restored{}, errors.Join(err, closeAll(l))
-	}
-	restored, err := r.restored()
-	if err != nil {
-		return nil, raft.Restored{}, errors.Join(err, closeAll(l))
-	}
-	if err := r.resume(); err != nil {
-		return nil, raft.Restored{}, errors.Join(fmt.Errorf("log %s: %w", dir, err), closeAll(l))
 	}
 	return l, restored, nil
 }
@@ -48,29 +37,58 @@ func closeAll(l *Log) error {
 	return l.Close()
 }
 
-// create makes a new log durable with its first, empty write: from then on a missing log is damage, also where
-// nothing was ever appended.
-func (l *Log) create() (*Log, raft.Restored, error) {
-	if !l.opts.Create {
-		return nil, raft.Restored{}, fmt.Errorf("log %s: %w", l.dir, ErrMissing)
-	}
-	if err := l.fs.MkdirAll(l.dir); err != nil {
-		return nil, raft.Restored{}, err
-	}
-	if err := l.fs.SyncDir(filepath.Dir(l.dir)); err != nil {
-		return nil, raft.Restored{}, err
-	}
-	w, err := l.begin(0)
-	if err == nil {
-		err = l.finish(w, true)
-	}
+func (l *Log) open() (raft.Restored, error) {
+	numbers, err := l.list()
 	if err != nil {
-		return nil, raft.Restored{}, errors.Join(fmt.Errorf("create log %s: %w", l.dir, err), closeAll(l))
+		return raft.Restored{}, err
 	}
-	return l, raft.Restored{}, nil
+	if len(numbers) == 0 {
+		return raft.Restored{}, l.create()
+	}
+	r := &replay{l: l, numbers: numbers, loaded: map[int]*segment{}}
+	if err := r.run(); err != nil {
+		return raft.Restored{}, err
+	}
+	if r.last < 0 { // the first segment was just being made
+		if err := l.remove(r.gone); err != nil {
+			return raft.Restored{}, err
+		}
+		return raft.Restored{}, l.create()
+	}
+	if err := r.settle(); err != nil {
+		return raft.Restored{}, err
+	}
+	if err := r.resume(); err != nil {
+		return raft.Restored{}, err
+	}
+	return r.restored(), l.Seal()
 }
 
-// list names the segments in order; a gap between them is damage.
+// create makes a new log durable with its first, empty write: from then on a missing log is damage, also where
+// nothing was ever appended.
+func (l *Log) create() error {
+	if !l.opts.Create {
+		return fmt.Errorf("log %s: %w", l.dir, ErrMissing)
+	}
+	if err := l.fs.MkdirAll(l.dir); err != nil {
+		return err
+	}
+	if err := l.fs.SyncDir(filepath.Dir(l.dir)); err != nil {
+		return err
+	}
+	return l.empty()
+}
+
+// empty makes an empty write durable; what the last head has not said yet, its head says.
+func (l *Log) empty() error {
+	w, err := l.begin(0)
+	if err != nil {
+		return err
+	}
+	return l.finish(w, true)
+}
+
+// list names the segments in order.
 func (l *Log) list() ([]uint64, error) {
 	names, err := l.fs.List(l.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -86,317 +104,187 @@ func (l *Log) list() ([]uint64, error) {
 		}
 	}
 	slices.Sort(numbers)
-	for i := 1; i < len(numbers); i++ {
-		if numbers[i] != numbers[i-1]+1 {
-			return nil, &Damage{File: segmentName(numbers[i-1] + 1), Reason: "the segment is missing"}
-		}
-	}
 	return numbers, nil
 }
 
-// replay walks the segments in order and gathers what they say.
-type replay struct {
-	l       *Log
-	numbers []uint64
-	gone    []uint64 // segments that are not part of the log
-	entries []raft.Entry
-	// Where the log ends: in numbers[last], at end; the next write there is number write.
-	last  int
-	end   int64
-	write uint64
-	dirty bool // something lies behind the end
+// remove deletes segments that are not part of the log.
+func (l *Log) remove(numbers []uint64) error {
+	for _, number := range numbers {
+		f := l.mu.segments[number]
+		delete(l.mu.segments, number)
+		if err := errors.Join(closeFile(f), l.fs.Remove(l.path(number))); err != nil {
+			return err
+		}
+	}
+	return l.fs.SyncDir(l.dir)
 }
 
-func (r *replay) run() error {
-	for i, number := range r.numbers {
-		b, err := r.read(number)
-		if err != nil {
-			return err
-		}
-		first, ok, version := readSegmentHeader(b, number)
-		if !version {
-			return fmt.Errorf("log segment %s is of another format version than 1: start this member with the program that wrote it", filepath.Join(r.l.dir, segmentName(number)))
-		}
-		if !ok {
-			return r.tornSegment(i, b)
-		}
-		if i == 0 {
-			r.write = first
-		} else if first != r.write {
-			return &Damage{File: segmentName(number), Reason: fmt.Sprintf("it begins with write %d, the segment before ends before write %d", first, r.write)}
-		}
-		r.last, r.end = i, segmentHeader
-		stop, err := r.walk(number, b)
-		if err != nil {
-			return err
-		}
-		if next, err := r.nextBegins(i); err != nil {
-			return err
-		} else if next == r.write {
-			continue // the write that comes next did not fit here
-		}
-		if stop != walkedAll || i == len(r.numbers)-1 {
-			if proven, err := r.provenLater(i, b, r.end); err != nil {
-				return err
-			} else if proven >= r.write {
-				return &Damage{File: segmentName(number), Offset: stop, Reason: fmt.Sprintf("what does not verify there belongs to write %d, and write %d is proven durable", r.write, proven)}
-			}
-			r.dirty = i < len(r.numbers)-1 || !zero(b[r.end:])
-			// A later segment without any valid head is the trace of one that was just being made.
-			return r.dropLater(i + 1)
-		}
+// settle decides whether what was found is a log: whole behind its base, or behind what the store covers.
+func (r *replay) settle() error {
+	covered := r.l.opts.Covered.Position
+	from := r.from()
+	whole := !r.baseLost && from <= r.base.Position.Index+1
+	if whole && (covered.Index <= r.base.Position.Index || !r.lostUpTo(covered.Index)) {
+		return nil
+	}
+	if covered.Index+1 < from || covered.Index < r.base.Position.Index {
+		return r.unknown
+	}
+	term := raft.Term(0) // of the entry at the place that is covered, 0 if that is not known
+	switch {
+	case covered.Index > r.end:
+		r.turn = restart // the store has what the log has not, and the log follows it
+		return nil
+	case covered.Index >= from:
+		term = r.entries[covered.Index-from].Term
+	case covered == r.base.Position:
+		term = covered.Term
+	case len(r.entries) == 0:
+		r.turn = restart // nothing stands behind it
+		return nil
+	case r.entries[0].Term == covered.Term || r.hard.Commit >= covered.Index:
+		term = covered.Term // an entry of the same term, or the commit, vouches for what it follows
+	case r.entries[0].Term > covered.Term:
+		return r.unknown
+	}
+	r.turn = cut
+	if term != covered.Term {
+		r.turn = restart // the store is of a snapshot that the log had not followed to yet
 	}
 	return nil
 }
 
-// nextBegins is the first write of the segment after i as its header says, 0 when there is none.
-func (r *replay) nextBegins(i int) (uint64, error) {
-	if i+1 >= len(r.numbers) {
-		return 0, nil
-	}
-	b, err := r.read(r.numbers[i+1])
-	if err != nil {
-		return 0, err
-	}
-	first, ok, _ := readSegmentHeader(b, r.numbers[i+1])
-	if !ok {
-		return 0, nil
-	}
-	return first, nil
+// lostUpTo reports whether an entry behind the base and up to an index is lost.
+func (r *replay) lostUpTo(index raft.Index) bool {
+	return slices.ContainsFunc(r.entries, func(e raft.Entry) bool {
+		return e.Lost() && e.Index > r.base.Position.Index && e.Index <= index
+	})
 }
 
-// walkedAll means that a segment verified to its last byte.
-const walkedAll = -1
-
-// read opens and reads a segment.
-func (r *replay) read(number uint64) ([]byte, error) {
-	name := filepath.Join(r.l.dir, segmentName(number))
-	f := r.l.mu.segments[number]
-	if f == nil {
-		var err error
-		if f, err = r.l.fs.Open(name); err != nil {
-			return nil, err
-		}
-		r.l.mu.segments[number] = f
-	}
-	size, err := f.Size()
-	if err != nil {
-		return nil, err
-	}
-	b := make([]byte, size)
-	if n, err := f.ReadAt(b, 0); err != nil && !(errors.Is(err, io.EOF) && n == len(b)) {
-		return nil, fmt.Errorf("read segment %s: %w", name, err)
-	}
-	return b, nil
-}
-
-// walk takes write after write; it returns the offset of the first thing that does not verify. Where that is
-// inside a write, nothing of that write is taken.
-func (r *replay) walk(number uint64, b []byte) (stop int64, err error) {
-	for r.end < int64(len(b)) {
-		p := place{number, r.end}
-		kind, body, size, ok := readRecord(b[r.end:], p)
-		h, isHead := readHead(body)
-		if !ok || kind != kindHead || !isHead || h.number != r.write || h.size < uint64(size) || h.size > uint64(int64(len(b))-r.end) {
-			return r.end, nil
-		}
-		records, bad := splitWrite(b, number, r.end+int64(size), r.end+int64(h.size))
-		if bad != 0 {
-			return bad, nil
-		}
-		for _, rec := range records {
-			if err := r.take(number, rec); err != nil {
-				return 0, err
-			}
-		}
-		r.end += int64(h.size)
-		r.write++
-	}
-	return walkedAll, nil
-}
-
-// record is one verified record of a write.
-type record struct {
-	kind   byte
-	body   []byte
-	offset int64 // of the body
-}
-
-// splitWrite verifies every record in [from, to); bad is the offset of the first that does not, else 0.
-func splitWrite(b []byte, number uint64, from, to int64) (records []record, bad int64) {
-	for from < to {
-		kind, body, size, ok := readRecord(b[from:to], place{number, from})
-		if !ok || kind == kindHead {
-			return nil, from
-		}
-		records = append(records, record{kind, body, from + recordHeader})
-		from += int64(size)
-	}
-	return records, 0
-}
-
-// take brings one verified record into the picture. What does not make sense here was written so: damage.
-func (r *replay) take(number uint64, rec record) error {
-	var err error
-	switch rec.kind {
-	case kindHard:
-		r.l.hard, err = readHard(rec.body)
-	case kindCut:
-		r.l.base, err = readBase(rec.body)
-	case kindRestart:
-		r.l.base, err = readBase(rec.body)
-		r.entries, r.l.mu.runs = nil, nil
-	case kindEntries:
-		err = r.takeEntries(number, rec)
-	}
-	if err != nil {
-		return &Damage{File: segmentName(number), Offset: rec.offset, Reason: err.Error()}
-	}
-	return nil
-}
-
-func (r *replay) takeEntries(number uint64, rec record) error {
-	var entries []raft.Entry
-	for b := bytes.Clone(rec.body); len(b) > 0; {
-		e, rest, err := raft.DecodeEntry(b)
-		if err != nil {
-			return err
-		}
-		entries, b = append(entries, e), rest
-	}
-	if len(entries) == 0 {
-		return errors.New("a run of no entries")
-	}
-	if err := checkRun(entries); err != nil {
-		return err
-	}
-	first := entries[0].Index
-	switch n := len(r.entries); {
-	case n == 0 || first < r.entries[0].Index:
-		r.entries = entries
-	case first > r.entries[n-1].Index+1:
-		return fmt.Errorf("entry %d follows entry %d", first, r.entries[n-1].Index)
-	default:
-		r.entries = append(r.entries[:first-r.entries[0].Index], entries...)
-	}
-	r.l.mu.runs = placeRun(r.l.mu.runs, run{first: first, last: entries[len(entries)-1].Index, segment: number, offset: rec.offset, bytes: len(rec.body)})
-	return nil
-}
-
-// provenLater finds the newest write that any valid head behind the given place proves durable.
-func (r *replay) provenLater(i int, b []byte, from int64) (uint64, error) {
-	proven := provenIn(b, r.numbers[i], from)
-	for _, number := range r.numbers[i+1:] {
-		later, err := r.read(number)
-		if err != nil {
-			return 0, err
-		}
-		proven = max(proven, provenIn(later, number, 0))
-	}
-	return proven, nil
-}
-
-// provenIn looks for heads at every place where one may stand.
-func provenIn(b []byte, number uint64, from int64) uint64 {
-	proven := uint64(0)
-	for at := (from + align - 1) / align * align; at+recordHeader+headBody <= int64(len(b)); at += align {
-		if b[at+8] != kindHead || binary.LittleEndian.Uint32(b[at:]) < headBody {
-			continue
-		}
-		if kind, body, _, ok := readRecord(b[at:], place{number, at}); ok && kind == kindHead {
-			if h, ok := readHead(body); ok {
-				proven = max(proven, h.durable)
-			}
-		}
-	}
-	return proven
-}
-
-// tornSegment judges a segment whose header does not verify: the last one may have been just being made.
-func (r *replay) tornSegment(i int, b []byte) error {
-	proven, err := r.provenLater(i, b, 0)
-	if err != nil {
-		return err
-	}
-	if proven >= r.write && proven > 0 || i < len(r.numbers)-1 || i == 0 && r.numbers[0] != 1 {
-		return &Damage{File: segmentName(r.numbers[i]), Reason: "its header does not verify, and what stands behind it was durable"}
-	}
-	r.last = i - 1
-	return r.dropLater(i)
-}
-
-// dropLater notes the segments from i on as not part of the log.
-func (r *replay) dropLater(i int) error {
-	r.dirty = r.dirty || i < len(r.numbers)
-	r.numbers, r.gone = r.numbers[:i], r.numbers[i:]
-	return nil
-}
-
-func zero(b []byte) bool {
-	for _, x := range b {
-		if x != 0 {
-			return false
-		}
-	}
-	return true
-}
-
-// restored checks the picture as a whole.
-func (r *replay) restored() (raft.Restored, error) {
-	base := r.l.base
-	for len(r.entries) > 0 && r.entries[0].Index <= base.Position.Index {
-		r.entries = r.entries[1:]
-	}
-	for len(r.l.mu.runs) > 0 && r.l.mu.runs[0].last <= base.Position.Index {
-		r.l.mu.runs = r.l.mu.runs[1:]
-	}
-	if len(r.entries) > 0 && r.entries[0].Index != base.Position.Index+1 {
-		return raft.Restored{}, &Damage{File: segmentName(r.firstNumber()), Reason: fmt.Sprintf("the log begins with entry %d, but only entries up to %d may be missing", r.entries[0].Index, base.Position.Index)}
-	}
-	r.l.mu.before = base.Position
-	r.l.end = base.Position.Index + raft.Index(len(r.entries))
-	return raft.Restored{Base: base, Hard: r.l.hard, Entries: slices.Clip(r.entries)}, nil
-}
-
-func (r *replay) firstNumber() uint64 {
-	if len(r.numbers) == 0 {
-		return 1
-	}
-	return r.numbers[0]
-}
+// How a log whose beginning is damaged is brought to what the store covers.
+const (
+	none = iota
+	cut
+	restart
+)
 
 // resume removes what lies behind the end, so that it can never come back, and makes the log ready to be
 // written. What was read may still be only in the page cache of a process that died: it is synced first.
 func (r *replay) resume() error {
 	l := r.l
-	for _, number := range r.gone {
-		if f := l.mu.segments[number]; f != nil {
-			delete(l.mu.segments, number)
-			if err := f.Close(); err != nil {
-				return err
-			}
-		}
-		if err := l.fs.Remove(filepath.Join(l.dir, segmentName(number))); err != nil {
-			return err
-		}
+	if err := l.remove(r.gone); err != nil {
+		return err
 	}
-	if len(r.numbers) == 0 {
-		return l.fs.SyncDir(l.dir) // nothing was ever durable here: the next append makes segment 1
-	}
-	l.number = r.numbers[len(r.numbers)-1]
+	l.number = r.numbers[r.last]
 	l.file = l.mu.segments[l.number]
 	size, err := l.file.Size()
 	if err != nil {
 		return err
 	}
-	if r.dirty {
-		if err := errors.Join(l.file.Truncate(r.end), l.file.Preallocate(size)); err != nil {
+	if !r.needsTail() {
+		if err := clearTail(l.file, r.seg, r.at); err != nil {
 			return err
 		}
 	}
 	if err := errors.Join(l.file.Sync(), l.fs.SyncDir(l.dir)); err != nil {
-		return err
+		return fmt.Errorf("sync segment %s: %w", l.path(l.number), err)
 	}
-	l.offset, l.size, l.write, l.durable = r.end, size, r.write, r.write-1
+	l.offset, l.size, l.write, l.durable = r.at, size, r.write, r.write-1
+	l.hard, l.base, l.end, l.items, l.unproven = r.hard, r.base, r.end, r.items, r.unproven
+	r.trim(r.base.Position.Index)
+	for i := range r.entries {
+		if e := r.entries[i]; e.Lost() {
+			l.mu.lost[e.Index] = e
+		}
+	}
+	l.mu.runs, l.mu.before = r.runs, r.base.Position
+	return r.advance()
+}
+
+// clearTail makes zeros of what a segment holds from a place on. The file keeps its size: one that is smaller than
+// its header says is damaged.
+func clearTail(f vfs.File, s *segment, at int64) error {
+	end := at + int64(len(bytes.TrimRight(s.data[at:], "\x00")))
+	zeros := make([]byte, min(end-at, maxRunBytes))
+	for at < end {
+		n, err := f.WriteAt(zeros[:min(end-at, maxRunBytes)], at)
+		if err != nil {
+			return err
+		}
+		at += int64(n)
+	}
 	return nil
 }
+
+// needsTail reports whether the head of the torn write at the end is the only one that tells what was lost before
+// it. Then it stays until another tells the same.
+func (r *replay) needsTail() bool { return r.leaning && r.torn.seg.number == r.l.number }
+
+// advance makes the first write, where one is due before the log is given away.
+func (r *replay) advance() error {
+	l, torn := r.l, r.torn
+	if r.needsTail() {
+		l.file = nil // the next segment will tell it
+	}
+	var err error
+	covered := l.opts.Covered
+	switch {
+	case r.turn == cut:
+		err = l.cut(covered)
+		r.base = covered
+		r.trim(covered.Position.Index)
+	case r.turn == restart:
+		hard := l.hard
+		if hard.Term < covered.Position.Term {
+			hard = raft.HardState{Term: covered.Position.Term}
+		}
+		err = l.Append([]raft.Batch{{Base: &covered, Hard: &hard}})
+		r.base, r.hard, r.entries = covered, hard, nil
+		if err == nil {
+			err = l.drop(covered.Position.Index)
+		}
+	case r.leaning || r.write == 1:
+		err = l.empty()
+	}
+	l.mu.stats = Stats{Lost: uint64(len(l.mu.lost))}
+	if err != nil || !r.leaning {
+		return err
+	}
+	f := l.mu.segments[torn.seg.number]
+	if f == nil { // cut away meanwhile
+		return nil
+	}
+	if err := clearTail(f, torn.seg, torn.at); err != nil {
+		return err
+	}
+	if err := l.nameNext(f, place{torn.seg.number, torn.at}); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("sync segment %s: %w", l.path(torn.seg.number), err)
+	}
+	return nil
+}
+
+// trim forgets entries and runs up to an index.
+func (r *replay) trim(upTo raft.Index) {
+	n := 0
+	for n < len(r.entries) && r.entries[n].Index <= upTo {
+		n++
+	}
+	r.entries = r.entries[n:]
+	for n = 0; n < len(r.runs) && r.runs[n].last <= upTo; {
+		n++
+	}
+	r.runs = r.runs[n:]
+}
+
+func (r *replay) restored() raft.Restored {
+	return raft.Restored{Base: r.base, Hard: r.hard, Entries: slices.Clip(r.entries)}
+}
+
+// from is the first index that is known; what stands there up to the end is in entries.
+func (r *replay) from() raft.Index { return r.end + 1 - raft.Index(len(r.entries)) }
+
+// unknownEnd stands for the end of a log of which nothing is known yet: any entry may come first.
+const unknownEnd = raft.Index(math.MaxInt64)
