@@ -69,13 +69,13 @@ func reads() []bug {
 // storage are bugs of the log, and of the order between log and store.
 func storage() []bug {
 	return []bug{
-		one("a directory entry not synced", "node/wal/log.go",
-			"	if w.fresh {\n		if err := l.fs.SyncDir(l.dir)", "	if w.fresh && l.number == 0 {\n		if err := l.fs.SyncDir(l.dir)"),
-		one("a torn record accepted", "node/wal/open.go",
-			"		if !ok || kind == kindHead {\n			return nil, from\n		}", "		if !ok || kind == kindHead {\n			return records, 0\n		}"),
-		one("a damaged record taken for the end of the log", "node/wal/open.go",
-			"func (r *replay) provenLater(i int, b []byte, from int64) (uint64, error) {\n",
-			"func (r *replay) provenLater(i int, b []byte, from int64) (uint64, error) {\n	if i >= 0 {\n		return 0, nil\n	}\n"),
+		one("a directory entry not synced", "node/wal/write.go",
+			"	if err := l.fs.SyncDir(l.dir); err != nil {\n		return errors.Join(fmt.Errorf(\"sync the directory after",
+			"	if err := error(nil); err != nil {\n		return errors.Join(fmt.Errorf(\"sync the directory after"),
+		one("a torn record accepted", "node/wal/segment.go",
+			"			return h, nil, from, false", "			return h, records, 0, true"),
+		one("a damaged record taken for the end of the log", "node/wal/replay.go",
+			"	if !proven {\n		return true, r.finish(bad)", "	if !proven || err == nil {\n		return true, r.finish(bad)"),
 		{"the log cut past what the store made durable", []piece{
 			{"node/kv/store.go", "	m, err := readMeta(v.gen.db.NewDurableIter)", "	m, err := readMeta(v.gen.db.NewIter)"},
 			{"node/kv/store.go", "	return v.gen.db.Flush()\n}\n\n// Size", "	return nil\n}\n\n// Size"},

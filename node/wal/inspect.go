@@ -18,7 +18,7 @@ type Seen struct {
 	// Offset and Bytes are where it stands in the segment and how long it is, its header and padding included.
 	Offset int64 `json:"offset"`
 	Bytes  int64 `json:"bytes"`
-	// Kind is head, hard, entries, restart, cut, or another one's number; or damaged, for bytes that are not zero
+	// Kind is head, hard, entries, restart, cut, fill, next, or another one's number; or damaged, for bytes that are not zero
 	// and verify as nothing.
 	Kind string `json:"kind"`
 	// Write is the number of the write that the record belongs to; Durable, of a head, the newest one that it
@@ -126,6 +126,10 @@ func nameKind(kind byte) string {
 		return "restart"
 	case kindCut:
 		return "cut"
+	case kindFill:
+		return "fill"
+	case kindNext:
+		return "next"
 	}
 	return fmt.Sprint(kind)
 }
