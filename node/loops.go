@@ -184,7 +184,7 @@ func (m *Member) Fetch(f raft.Fetch) {
 			m.cfg.Log.Info("entries not read back from the log", "peer", f.To.String(), "index", f.From, "error", err.Error())
 			span = raft.Span{}
 		}
-		m.body(raft.Fetched{To: f.To, Span: span})
+		m.body(raft.Fetched{To: f.To, Repair: f.Repair, Span: span})
 	})
 }
 

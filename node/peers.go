@@ -126,7 +126,7 @@ func (m *Member) Snapshot(from raft.MemberID, stream io.Reader) error {
 		return errors.Join(err, image.Discard())
 	}
 	done := make(chan error, 1)
-	m.inbox.call(func(r *replica.Replica) { r.Snapshot(from, meta.Term, meta.Base, image, done) })
+	m.inbox.call(func(r *replica.Replica) { r.Snapshot(from, meta.Base, image, done) })
 	select {
 	case err := <-done:
 		m.cfg.Log.Info("received a snapshot", "peer", m.nameOf(from), "index", uint64(meta.Base.Position.Index), "error", errorText(err))

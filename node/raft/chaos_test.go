@@ -21,12 +21,21 @@ func TestChaos(t *testing.T) {
 	if testing.Short() {
 		seeds = min(seeds, 50)
 	}
+	var damaged, mended damages
 	for seed := *chaosFrom; seed < *chaosFrom+seeds; seed++ {
-		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) { chaos(t, seed) })
+		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
+			w := chaos(t, seed)
+			damaged.add(w.damaged)
+			mended.add(w.mended)
+		})
+	}
+	t.Logf("damaged: %+v; mended: %+v", damaged, mended)
+	if seeds >= 200 && (mended.entries < 100 || mended.stores < 10) {
+		t.Errorf("the worlds are too kind: of %+v damaged, %+v were mended by peers", damaged, mended)
 	}
 }
 
-func chaos(t *testing.T, seed uint64) {
+func chaos(t *testing.T, seed uint64) *world {
 	w := newWorld(t, seed, 3+int(seed%3))
 	if seed%2 == 0 {
 		w.keep = 8
@@ -43,6 +52,7 @@ func chaos(t *testing.T, seed uint64) {
 	w.mend()
 	w.settle(200)
 	w.converged()
+	return w
 }
 
 // chaosStep lets one thing happen. Weather changes every 150 steps: in calm weather the cluster works, in
@@ -177,10 +187,16 @@ func (w *world) powerFails(n *node) {
 	if len(n.queue) > 0 {
 		torn := n.queue[0].batch
 		torn.Entries = torn.Entries[:w.rng.IntN(len(torn.Entries)+1)]
+		torn.Fills = nil
 		n.write(torn)
 	}
-	n.applied -= Index(w.rng.IntN(int(n.applied-n.disk.Base.Position.Index) + 1))
+	if n.applied > n.disk.Base.Position.Index {
+		n.applied -= Index(w.rng.IntN(int(n.applied-n.disk.Base.Position.Index) + 1))
+	}
 	w.crash(n.id)
+	if w.rng.IntN(3) == 0 {
+		w.damage(n)
+	}
 }
 
 // mend heals all links, wakes all disks and starts everybody.

@@ -68,8 +68,9 @@ type Core struct {
 	stepDowns    uint64
 	lastStepDown string
 
-	reset *Base // a snapshot's base that the next batch restarts the log at
-	out   Output
+	repair repair
+	reset  *Base // a snapshot's base that the next batch restarts the log at
+	out    Output
 }
 
 // mark remembers what a batch made durable once its Persisted arrives.
@@ -77,7 +78,8 @@ type mark struct {
 	seq  uint64
 	last Index
 	hard *HardState
-	at   uint64 // tick at which it was given out
+	fill []Index // entries whose lost content it brings back
+	at   uint64  // tick at which it was given out
 }
 
 // New starts a core from what its disk holds. Errors match ErrMalformed when that contradicts itself.
@@ -90,8 +92,8 @@ func New(cfg Config, r Restored) (*Core, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.Applied > log.last.Index || r.Applied < r.Base.Position.Index {
-		return nil, fmt.Errorf("applied index %d lies outside the log from %d to %d: %w", r.Applied, r.Base.Position.Index, log.last.Index, ErrMalformed)
+	if r.Applied > log.last.Index {
+		return nil, fmt.Errorf("applied index %d lies behind the end of the log, %d: %w", r.Applied, log.last.Index, ErrMalformed)
 	}
 	if r.Hard.Term < log.last.Term {
 		return nil, fmt.Errorf("hard state of term %d is older than the log's last entry %v: %w", r.Hard.Term, log.last, ErrMalformed)
@@ -101,7 +103,8 @@ func New(cfg Config, r Restored) (*Core, error) {
 		handed: log.last.Index, durable: log.last.Index,
 		sureVote: r.Hard, savedHard: r.Hard, boots: map[MemberID]Boot{},
 	}
-	c.commit = max(r.Applied, min(r.Hard.Commit, log.last.Index))
+	c.findLost()
+	c.commit = max(r.Applied, r.Base.Position.Index, min(r.Hard.Commit, log.last.Index))
 	c.hard.Commit = c.commit
 	c.adoptConfig()
 	c.becomeFollower(r.Hard.Term, 0, "")
@@ -121,6 +124,7 @@ func Birth(m Member) Batch {
 func (c *Core) Tick() {
 	c.now++
 	c.elapsed++
+	c.tickRepair()
 	if c.role == RoleLeader {
 		c.tickLeader()
 		return
@@ -266,6 +270,8 @@ func (c *Core) Take() Output {
 func (c *Core) takeBatch() {
 	b := Batch{Base: c.reset}
 	c.reset = nil
+	fills, filled := c.takeFills()
+	b.Fills = fills
 	if c.handed < c.log.last.Index {
 		first := c.log.firstInMemory()
 		b.Entries = c.log.entries[c.handed+1-first:]
@@ -285,7 +291,7 @@ func (c *Core) takeBatch() {
 	c.batchSeq++
 	b.Seq = c.batchSeq
 	c.handed = c.log.last.Index
-	c.marks = append(c.marks, mark{seq: b.Seq, last: c.handed, hard: b.Hard, at: c.now})
+	c.marks = append(c.marks, mark{seq: b.Seq, last: c.handed, hard: b.Hard, fill: filled, at: c.now})
 	c.out.Persist = b
 }
 
@@ -297,8 +303,12 @@ const maxProbeBytes = 64 << 10
 
 // takeCommitted gives out what is committed and also durable here.
 func (c *Core) takeCommitted() {
-	upTo := min(c.commit, c.durable)
-	if upTo <= c.emitted {
+	upTo := c.applicable()
+	if upTo <= c.emitted || len(c.out.Commit) > 0 {
+		return
+	}
+	if c.emitted+1 < c.log.firstInMemory() {
+		c.reread()
 		return
 	}
 	c.out.Commit = c.log.slice(c.emitted+1, upTo, maxCommitBytes)
@@ -313,9 +323,13 @@ func (c *Core) persisted(seq uint64) {
 		if h := c.marks[n].hard; h != nil {
 			c.sureVote = *h
 		}
+		c.fillsDurable(c.marks[n].fill)
 		n++
 	}
 	c.marks = append(c.marks[:0], c.marks[n:]...)
+	if c.emitted < c.log.base.Position.Index {
+		c.trim() // the store does not, for a long time perhaps
+	}
 	switch c.role {
 	case RoleCandidate:
 		c.countOwnVote()
@@ -338,6 +352,7 @@ func (c *Core) truncate(from Index) {
 		panic(fmt.Sprintf("raft: member %v would drop entry %d, but %d is committed", c.cfg.ID, from, c.commit))
 	}
 	before := c.config
+	c.forgetLost(from, c.log.last.Index)
 	c.log.truncate(from)
 	c.handed = min(c.handed, from-1)
 	c.durable = min(c.durable, from-1)
@@ -361,6 +376,18 @@ func (c *Core) advanceCommit(to Index) bool {
 
 func (c *Core) early(to MemberID, b Body) { c.out.Early = append(c.out.Early, c.message(to, b)) }
 func (c *Core) late(to MemberID, b Body)  { c.out.Late = append(c.out.Late, c.message(to, b)) }
+
+// met notes the boot of another member. What an earlier life of it had acknowledged may be lost to its disk since:
+// a leader asks it anew where it stands. What is committed stays so.
+func (c *Core) met(id MemberID, boot Boot) {
+	if boot <= c.boots[id] {
+		return
+	}
+	c.boots[id] = boot
+	if p := c.peer(id); p != nil {
+		p.startOver()
+	}
+}
 
 func (c *Core) message(to MemberID, b Body) Message {
 	return Message{From: c.cfg.ID, To: to, FromBoot: c.cfg.Boot, ToBoot: c.boots[to], Term: c.hard.Term, Body: b}

@@ -68,6 +68,12 @@ func describeBody(b Body) string {
 		return fmt.Sprintf(" ref=%d index=%d", b.Ref, b.Index)
 	case Stranger:
 		return fmt.Sprintf(" config=%d", b.Config)
+	case RepairRequest:
+		return fmt.Sprintf(" %d to %d", b.From, b.To)
+	case RepairReply:
+		return fmt.Sprintf(" first=%d [%s]", b.First, describeEntries(b.Entries))
+	case SnapshotRequest:
+		return fmt.Sprintf(" min=%d committed=%v", b.Min, b.Committed)
 	}
 	return ""
 }
@@ -96,6 +102,8 @@ func describeEntries(entries []Entry) string {
 
 func describeEntry(e Entry) string {
 	switch e.Kind {
+	case EntryLost:
+		return fmt.Sprintf("%v lost", e.Position())
 	case EntryNoop:
 		return fmt.Sprintf("%v no-op", e.Position())
 	case EntryMembership:
@@ -142,6 +150,9 @@ func (w *world) sayDurable(n *node, b Batch) {
 	if len(b.Entries) > 0 {
 		parts = append(parts, describeEntries(b.Entries))
 	}
+	if len(b.Fills) > 0 {
+		parts = append(parts, "repaired "+describeEntries(b.Fills))
+	}
 	w.say("%v: durable: %s", n.id, strings.Join(parts, "; "))
 }
 
@@ -167,13 +178,13 @@ func (w *world) sayOutput(n *node, out Output) {
 		w.say("%v: read %d granted at %d", n.id, g.Ref, g.Index)
 	}
 	for _, f := range out.Fetches {
-		w.say("%v: fetches entries from %d on for %v", n.id, f.From, f.To)
+		w.say("%v: fetches entries from %d on for %v%s", n.id, f.From, f.To, flagged(" to repair its log", f.Repair))
 	}
 	for _, to := range out.Snapshots {
 		w.say("%v: starts a snapshot stream to %v", n.id, to)
 	}
 	if out.Install != nil {
-		w.say("%v: installs the snapshot of %v", n.id, out.Install.Base.Position)
+		w.say("%v: installs the snapshot of %v%s", n.id, out.Install.Base.Position, flagged(" and keeps its log", out.Install.KeepLog))
 	}
 	if out.Removed {
 		w.say("%v: knows that it is no longer a member", n.id)

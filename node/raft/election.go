@@ -8,8 +8,11 @@ import (
 
 // mayCampaign reports whether this member may ask to be elected: it votes in the configuration in force, or
 // in the committed one while that in force is not. A member that is being removed may be the only one whose
-// log lets it win until its removal is committed (thesis §4.2.2).
+// log lets it win until its removal is committed (thesis §4.2.2). Who cannot read its whole log asks nobody.
 func (c *Core) mayCampaign() bool {
+	if !c.sound() {
+		return false
+	}
 	if c.voters.Has(c.cfg.ID) || c.config <= c.commit {
 		return c.voters.Has(c.cfg.ID)
 	}

@@ -50,6 +50,29 @@ func (e ConfigChanged) String() string {
 	return fmt.Sprintf("%s of index %d: %v", kind, e.Index, e.Membership)
 }
 
+// EntriesLost says that the member found entries in its log of which only place and checksum are left.
+type EntriesLost struct {
+	Member      MemberID
+	Count       int
+	First, Last Index
+}
+
+// String is stable: golden scripts print it.
+func (e EntriesLost) String() string {
+	return fmt.Sprintf("has lost %d entries between %d and %d", e.Count, e.First, e.Last)
+}
+
+// EntriesRepaired says that the content of lost entries is durable again.
+type EntriesRepaired struct {
+	Member      MemberID
+	Count, Left int
+}
+
+// String is stable: golden scripts print it.
+func (e EntriesRepaired) String() string {
+	return fmt.Sprintf("has repaired %d entries, %d are still lost", e.Count, e.Left)
+}
+
 // String lists the members with their seats, for events and scripts.
 func (m Membership) String() string {
 	s := "["

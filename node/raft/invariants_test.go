@@ -15,7 +15,7 @@ func (c *Core) broken() string {
 		{c.commit <= c.log.last.Index, "the commit index lies in the log"},
 		{c.handed == c.log.last.Index, "the log writer has been given the whole log"},
 		{c.durable <= c.handed, "nothing is durable that the log writer was not given"},
-		{c.emitted <= min(c.commit, c.durable), "what is given out to apply is committed and durable"},
+		{c.emitted <= c.commit && c.emitted <= max(c.durable, c.log.base.Position.Index), "what is given out to apply is committed and durable, here or in a snapshot"},
 		{c.hard.Term >= c.log.last.Term, "no entry is of a higher term than the member"},
 		{c.hard.Commit == c.commit, "the hard state knows the commit index"},
 		{(c.role == RoleLeader) == (c.leader == c.cfg.ID), "a member follows itself if it leads, and only then"},
@@ -23,6 +23,8 @@ func (c *Core) broken() string {
 		{c.role == RoleFollower || len(c.remoteReads) == 0, "only a follower waits for a leader's answer"},
 		{c.config == c.log.config().index, "the membership in force is the newest in the log"},
 		{payload(c.log.entries) == c.log.bytes, "the bytes in memory are counted"},
+		{c.lostAreInMemory(), "what is lost or not durable again is on the books, and in memory"},
+		{c.sound() || c.role == RoleFollower, "only who can read its whole log campaigns or leads"},
 	}
 	for _, r := range rules {
 		if !r.holds {
@@ -66,6 +68,20 @@ func (c *Core) brokenLeader() string {
 		}
 	}
 	return ""
+}
+
+func (c *Core) lostAreInMemory() bool {
+	for _, i := range c.repair.lost {
+		if i < c.log.firstInMemory() || i > c.log.last.Index {
+			return false
+		}
+	}
+	for _, e := range c.log.entries {
+		if e.Lost() && !slices.Contains(c.repair.lost, e.Index) {
+			return false
+		}
+	}
+	return slices.IsSorted(c.repair.lost)
 }
 
 func payload(entries []Entry) int {

@@ -162,11 +162,12 @@ func body(l *lab, kind string) Body {
 		}
 		return Persisted{Seq: l.seq}
 	case "SnapshotReceived":
-		return SnapshotReceived{From: 2, Term: l.hard.Term, Base: Base{Position: Position{9, 4}, Config: 1, Membership: voters(3)}}
+		return SnapshotReceived{From: 2, Base: Base{Position: Position{9, 4}, Config: 1, Membership: voters(3)}}
 	}
 	for _, b := range []Body{
 		Heartbeat{}, HeartbeatReply{Read: 1}, TimeoutNow{}, Forward{Proposals: []Proposal{{Ref: 71, Payload: []byte("f")}}}, ForwardRefused{Refs: []uint64{72}, Reason: RefusedBusy},
 		ReadRequest{Ref: 73}, ReadReply{Ref: 70, Index: last.Index}, Stranger{Config: last.Index},
+		RepairRequest{From: 1, To: 2}, RepairReply{First: 9, Entries: commands(1, 4)}, SnapshotRequest{Min: 1},
 		Propose{Proposals: []Proposal{{Ref: 74, Payload: []byte("p")}}}, Read{Ref: 75}, ChangeMembership{Ref: 76, Change: Change{Remove: []MemberID{3}}}, Transfer{Ref: 77, To: 2},
 		Applied{Index: l.Core.applied}, Fetched{To: 2}, SnapshotSent{To: 2, OK: true},
 		Compacted{Base: Base{Position: Position{1, 1}, Config: 1, Membership: voters(3)}}, Connected{Peer: 2, Boot: 2}, Unreachable{Peer: 2},
@@ -229,6 +230,7 @@ func observe(t *testing.T, role Role, c cell) (does string) {
 	say(len(l.accepted) > 0, "accepts")
 	say(len(l.refused) > 0, "refuses to clients")
 	say(l.removed, "knows that it is removed")
+	say(len(l.streams) > 0, "streams a snapshot")
 	if len(did) == 0 {
 		say(fingerprint(l) == before, "ignored")
 		say(fingerprint(l) != before, "takes note")
@@ -376,6 +378,15 @@ func peerTable() []cell {
 		{"ReadReply", "lower", [4]string{"grants reads", "ignored", "ignored", "ignored"}},
 		{"ReadReply", "same", [4]string{"grants reads", "ignored", "ignored", "ignored"}},
 		{"ReadReply", "higher", [4]string{"grants reads", "ignored", "ignored", "ignored"}},
+		{"RepairRequest", "lower", all("sends RepairReply")},
+		{"RepairRequest", "same", all("sends RepairReply")},
+		{"RepairRequest", "higher", all("sends RepairReply")},
+		{"RepairReply", "lower", all("ignored")},
+		{"RepairReply", "same", all("ignored")},
+		{"RepairReply", "higher", all("ignored")},
+		{"SnapshotRequest", "lower", all("streams a snapshot")},
+		{"SnapshotRequest", "same", all("streams a snapshot")},
+		{"SnapshotRequest", "higher", all("streams a snapshot")},
 		{"Stranger", "lower", [4]string{"knows that it is removed", "knows that it is removed", "knows that it is removed", "ignored"}},
 		{"Stranger", "same", [4]string{"knows that it is removed", "knows that it is removed", "knows that it is removed", "ignored"}},
 		{"Stranger", "higher", [4]string{"knows that it is removed", "knows that it is removed", "knows that it is removed", "ignored"}},
@@ -394,13 +405,13 @@ func localTable() []cell {
 		{"Fetched", "", all("ignored")},
 		{"SnapshotReceived", "", [4]string{
 			"log grows, commits, acks",
-			"becomes follower, follows, log grows, commits, acks",
-			"becomes follower, follows, log grows, commits, acks",
-			"stops",
+			"becomes follower, log grows, commits",
+			"becomes follower, log grows, commits",
+			"ignored",
 		}},
 		{"SnapshotSent", "", all("ignored")},
 		{"Compacted", "", all("takes note")},
-		{"Connected", "", all("takes note")},
+		{"Connected", "", [4]string{"takes note", "takes note", "takes note", "sends Append"}},
 		{"Unreachable", "", [4]string{"refuses to clients", "ignored", "ignored", "takes note"}},
 	}
 }

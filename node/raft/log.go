@@ -93,6 +93,29 @@ func (l *memlog) term(i Index) (Term, bool) {
 	return l.runs[n-1].Term, true
 }
 
+// at is the entry at i, which must be in memory.
+func (l *memlog) at(i Index) *Entry { return &l.entries[i-l.firstInMemory()] }
+
+// fill puts an entry where its content is lost; false when it is not what is lost there. The place was never handed
+// out.
+func (l *memlog) fill(e Entry) bool {
+	was := l.at(e.Index)
+	if !was.Lost() || was.Position() != e.Position() || was.Sum != e.Sum || e.Check() != nil {
+		return false
+	}
+	if e.Kind == EntryMembership {
+		m, err := DecodeMembership(e.Payload)
+		if err != nil {
+			return false
+		}
+		n := sort.Search(len(l.configs), func(k int) bool { return l.configs[k].index > e.Index })
+		l.configs = slices.Insert(l.configs, n, configAt{e.Index, m})
+	}
+	l.bytes += len(e.Payload)
+	*was = e
+	return true
+}
+
 // holds reports whether the log has the entry at p, or begins right behind it.
 func (l *memlog) holds(p Position) bool {
 	t, ok := l.term(p.Index)

@@ -91,6 +91,25 @@ type Stranger struct {
 	Config Index
 }
 
+// RepairRequest asks any member for the entries of a range that the sender's disk has lost.
+type RepairRequest struct {
+	From, To Index
+}
+
+// RepairReply carries those of them that its sender holds undamaged, each with its own checksum, perhaps not all
+// of them. First is the first index that its log still has: what lies before is to be had as a snapshot only.
+type RepairReply struct {
+	First   Index
+	Entries []Entry
+}
+
+// SnapshotRequest asks any member for a snapshot of its state at Min or later. Committed is a position, at Min where
+// that is known to be committed: where no leader can be elected, only that may tell a peer that it may apply enough.
+type SnapshotRequest struct {
+	Min       Index
+	Committed Position
+}
+
 // Proposal is one command on its way into the log. Ref is chosen by the member that proposes, to match
 // a refusal; the payload is opaque.
 type Proposal struct {
@@ -131,18 +150,19 @@ type Applied struct {
 	Index Index
 }
 
-// Fetched answers a Fetch with entries read back from the log (local). Entries may be fewer than asked
-// for; none means that the log no longer has them.
+// Fetched answers a Fetch, whose To and Repair it repeats, with entries read back from the log (local). Entries
+// may be fewer than asked for; none means that the log no longer has them.
 type Fetched struct {
-	To   MemberID
-	Span Span
+	To     MemberID
+	Repair bool
+	Span   Span
 }
 
-// SnapshotReceived says that a whole, verified snapshot of the leader From lies ready (local). The core
-// answers with Output.Install, or ignores it when it is stale.
+// SnapshotReceived says that a whole, verified snapshot of From's state lies ready (local). It is committed state
+// and nothing more: whoever sends it, in whatever term, does not lead by it. The core answers with
+// Output.Install, or ignores it when it is of no use.
 type SnapshotReceived struct {
 	From MemberID
-	Term Term
 	Base Base
 }
 
@@ -184,6 +204,9 @@ func (ForwardRefused) body()   {}
 func (ReadRequest) body()      {}
 func (ReadReply) body()        {}
 func (Stranger) body()         {}
+func (RepairRequest) body()    {}
+func (RepairReply) body()      {}
+func (SnapshotRequest) body()  {}
 func (Propose) body()          {}
 func (Read) body()             {}
 func (ChangeMembership) body() {}
@@ -244,17 +267,20 @@ type ReadGrant struct {
 }
 
 // Fetch asks the log for entries from From on, at most MaxBytes of payload (at least one entry), for a
-// peer that is further behind than the core's memory.
+// peer that is further behind than the core's memory, or with Repair for one that has lost them.
 type Fetch struct {
 	To       MemberID
 	From     Index
 	MaxBytes int
+	Repair   bool
 }
 
-// Install orders a received snapshot into place: the store switches to it, and the log restarts there
-// (the same Base comes in a Batch).
+// Install orders a received snapshot into place: the store switches to it. Then the log restarts there (the same
+// Base comes in a Batch), unless KeepLog is set: the log holds that position and goes on behind it, and is to be
+// cut there once every batch given out so far is durable.
 type Install struct {
-	Base Base
+	Base    Base
+	KeepLog bool
 }
 
 // Output is what is to be done now. The zero Output means idle. Effects are started in the order of the

@@ -24,6 +24,7 @@ type progress struct {
 	recent      bool  // heard from in the period before it
 	waiting     bool  // probe: one append is out
 	fetching    bool  // entries for it are being read from the log
+	declined    bool  // it was told to take over and did not
 	sentCommit  Index // highest commit index told
 	readAck     uint64
 	lastTick    Index    // match at the last heartbeat tick
@@ -44,6 +45,14 @@ func (p *progress) probe(next Index) {
 	p.mode, p.next = ModeProbe, max(next, p.match+1)
 	p.waiting, p.fetching = false, false
 	p.inflight, p.flightBytes = p.inflight[:0], 0
+}
+
+// startOver forgets what the peer has acknowledged: it runs another boot. It is asked where the stream had come to.
+func (p *progress) startOver() {
+	p.match, p.lastTick, p.sentCommit, p.declined = 0, 0, 0, false
+	if p.mode != ModeSnapshot {
+		p.probe(p.next)
+	}
 }
 
 func (p *progress) stream() {

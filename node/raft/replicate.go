@@ -152,12 +152,13 @@ func (c *Core) startSnapshot(p *progress) {
 	default:
 		p.mode = ModeSnapshot
 		p.inflight, p.flightBytes = p.inflight[:0], 0
-		c.out.Snapshots = append(c.out.Snapshots, p.id)
+		c.stream(p.id)
 	}
 }
 
 // snapshotSent goes back to probing; only the peer's own ack moves its match.
 func (c *Core) snapshotSent(s SnapshotSent) {
+	delete(c.repair.streaming, s.To)
 	p := c.peer(s.To)
 	if c.role != RoleLeader || p == nil || p.mode != ModeSnapshot {
 		return
@@ -205,6 +206,7 @@ func (c *Core) heartbeat(p *progress) {
 func (c *Core) appended(from MemberID, a Append) {
 	last := a.Prev.Index + Index(len(a.Entries))
 	entries := a.Entries
+	c.fill(entries)
 	// What lies at or before the commit index is the same everywhere: skip it.
 	if a.Prev.Index < c.commit {
 		skip := min(Index(len(entries)), c.commit-a.Prev.Index)
@@ -220,7 +222,7 @@ func (c *Core) appended(from MemberID, a Append) {
 	}
 	c.merge(entries)
 	c.advanceCommit(min(a.Commit, last))
-	c.late(from, AppendReply{Match: last})
+	c.late(from, AppendReply{Match: c.readable(last)})
 }
 
 // merge appends entries, dropping what conflicts with them; entries that are there already stay.
@@ -317,39 +319,4 @@ func (c *Core) releaseUncommitted(before Index) {
 		c.uncommitted -= len(c.log.entries[i-first].Payload)
 	}
 	c.uncommitted = max(0, c.uncommitted)
-}
-
-// snapshotReceived decides whether a received snapshot is wanted.
-func (c *Core) snapshotReceived(s SnapshotReceived) {
-	if s.Term < c.hard.Term {
-		return
-	}
-	c.heedLeader(Message{From: s.From, Term: s.Term})
-	at := s.Base.Position
-	switch {
-	case at.Index <= c.commit:
-		c.late(s.From, AppendReply{Match: c.commit})
-	case c.log.holds(at):
-		c.advanceCommit(at.Index)
-		c.late(s.From, AppendReply{Match: at.Index})
-	default:
-		c.installSnapshot(s)
-	}
-}
-
-// installSnapshot begins the log anew behind the snapshot.
-func (c *Core) installSnapshot(s SnapshotReceived) {
-	base := s.Base
-	c.log.reset(base)
-	at := base.Position.Index
-	c.advanceCommit(at)
-	c.emitted, c.handed = at, at
-	c.durable = at
-	for i := range c.marks {
-		c.marks[i].last = 0
-	}
-	c.reset = &base
-	c.out.Install = &Install{Base: base}
-	c.adoptConfig()
-	c.late(s.From, AppendReply{Match: at})
 }

@@ -40,6 +40,7 @@ import (
 //	cut from=ID to=ID        one direction of one link
 //	crash ID keep=synced|all power fails: what the disk had not answered is lost, or had just been written
 //	start ID
+//	damage ID [lost=(INDEX,...)] [store]   the disk of a member that is down loses the content of entries, or its store
 //	compact ID at=INDEX      its log is cut
 //	unreachable ID peer=ID   its transport gives up on messages to a peer
 //	send from=ID to=ID term=N kind=KIND [boot=N] [pre] [transfer] [prev=INDEX] [prevterm=N] [commit=N]   a message made by hand
@@ -139,6 +140,8 @@ func (s *story) run() {
 			s.power(s.node())
 		}
 		w.crash(s.node().id)
+	case "damage":
+		s.damage(s.node())
 	case "start":
 		w.start(s.node().id)
 	case "form":
@@ -245,6 +248,26 @@ func (s *story) fire(n *node) {
 	s.w.drain(n)
 }
 
+// damage takes entries or the store away from a member that is down.
+func (s *story) damage(n *node) {
+	if n.up {
+		s.d.Fatalf(s.t, "member %v is up", n.id)
+	}
+	if arg, ok := s.d.Arg("lost"); ok {
+		for _, v := range arg.Vals {
+			i, err := strconv.Atoi(v)
+			if err != nil {
+				s.d.Fatalf(s.t, "%q is no index", v)
+			}
+			n.applied = min(n.applied, max(Index(i)-1, n.disk.Base.Position.Index)) // what the store holds needs no repair
+			n.lose(Index(i))
+		}
+	}
+	if s.d.HasArg("store") {
+		n.applied = 0
+	}
+}
+
 // power writes what the disk was given, but nobody hears of it.
 func (s *story) power(n *node) {
 	for _, j := range n.queue {
@@ -309,7 +332,11 @@ func (s *story) state(n *node) {
 	if c.leader != 0 && c.leader != n.id {
 		leader = fmt.Sprintf(" of %v", c.leader)
 	}
-	s.say("%v: %v%s in term %d; log %v, durable %d, commit %d; config %d: %s", n.id, c.role, leader, c.hard.Term, c.log.last, c.durable, c.commit, c.config, describeMembership(c.Membership()))
+	harm := ""
+	if b := c.Brief(); !c.sound() {
+		harm = fmt.Sprintf("; applied %d, lost %d%s", c.applied, c.repair.lost, flagged(", rebuilding", b.Rebuilding))
+	}
+	s.say("%v: %v%s in term %d; log %v, durable %d, commit %d%s; config %d: %s", n.id, c.role, leader, c.hard.Term, c.log.last, c.durable, c.commit, harm, c.config, describeMembership(c.Membership()))
 }
 
 // describeLog lists the entries that a member holds in memory.

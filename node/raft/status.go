@@ -8,6 +8,11 @@ type Brief struct {
 	Commit      Index
 	First, Last Index
 	Config      Index
+	// Lost counts the entries of the log whose content is not durable here, Repaired those that have become so
+	// again since the start. Rebuilding says that the store waits for a snapshot.
+	Lost       int
+	Repaired   uint64
+	Rebuilding bool
 }
 
 // Status is a core's report of itself.
@@ -42,6 +47,7 @@ func (c *Core) Brief() Brief {
 	return Brief{
 		Role: c.role, Term: c.hard.Term, Leader: c.leader, Commit: c.commit,
 		First: c.log.base.Position.Index + 1, Last: c.log.last.Index, Config: c.config,
+		Lost: len(c.repair.lost), Repaired: c.repair.filled, Rebuilding: c.rebuilding(),
 	}
 }
 

@@ -18,7 +18,7 @@ func (c *Core) Step(m Message) error {
 	}
 	// Noted also where the message is for an earlier life of this member: two that each know only the other's
 	// earlier life would drop everything that the other says for ever.
-	c.boots[m.From] = m.FromBoot
+	c.met(m.From, m.FromBoot)
 	if m.ToBoot != 0 && m.ToBoot != c.cfg.Boot {
 		// What it answers is forgotten. A leader or candidate that has not noticed the restart is told of the
 		// new boot: it might wait for this member alone.
@@ -73,6 +73,14 @@ func (c *Core) stepPeer(m Message) error {
 	case Stranger:
 		c.strangerTold(b)
 		return nil
+	case RepairRequest:
+		return c.repairRequested(m, b)
+	case RepairReply:
+		c.repairReplied(m.From, b)
+		return nil
+	case SnapshotRequest:
+		c.snapshotRequested(m.From, b)
+		return nil
 	}
 	return c.stepReign(m)
 }
@@ -116,11 +124,11 @@ func (c *Core) stepReign(m Message) error {
 	return nil
 }
 
-// timeoutNow campaigns at once, if this member votes in the membership that is to stay and is not the leader
-// or a candidate of that term already. The leader says it again until somebody leads.
+// timeoutNow campaigns at once, if this member votes in the membership that is to stay, can read its whole log and
+// is not the leader or a candidate of that term already. The leader says it again until somebody leads.
 func (c *Core) timeoutNow(m Message) {
 	c.heedTerm(m)
-	if (c.role == RoleFollower || c.role == RolePreCandidate) && c.stays(c.cfg.ID) {
+	if (c.role == RoleFollower || c.role == RolePreCandidate) && c.stays(c.cfg.ID) && c.sound() {
 		c.becomeCandidate(true)
 	}
 }
@@ -154,6 +162,9 @@ func checkAppend(a Append, term Term) error {
 		if e.Index != at.Index+1 || e.Term < at.Term {
 			return fmt.Errorf("append: entry %v does not follow %v: %w", e.Position(), at, ErrMalformed)
 		}
+		if e.Lost() {
+			return fmt.Errorf("append: entry %v has no content: %w", e.Position(), ErrMalformed)
+		}
 		if e.Kind == EntryMembership {
 			if _, err := DecodeMembership(e.Payload); err != nil {
 				return fmt.Errorf("append: entry %v: %w", e.Position(), err)
@@ -182,19 +193,26 @@ func (c *Core) stepLocal(body Body) error {
 		c.persisted(b.Seq)
 	case Applied:
 		c.applied = max(c.applied, b.Index)
-		c.log.trim(min(c.applied, c.durable), c.cfg.TailBytes)
+		c.trim()
 	case Fetched:
-		c.fetched(b)
+		switch {
+		case b.To == c.cfg.ID:
+			c.wasReread(b.Span)
+		case b.Repair:
+			c.repairFetched(b)
+		default:
+			c.fetched(b)
+		}
 	case SnapshotReceived:
 		c.snapshotReceived(b)
 	case SnapshotSent:
 		c.snapshotSent(b)
 	case Compacted:
 		if b.Base.Position.Index > c.log.base.Position.Index && b.Base.Position.Index <= c.applied {
-			c.log.compact(b.Base)
+			c.compact(b.Base)
 		}
 	case Connected:
-		c.boots[b.Peer] = max(c.boots[b.Peer], b.Boot)
+		c.met(b.Peer, b.Boot)
 	case Unreachable:
 		c.unreachable(b.Peer)
 	default:

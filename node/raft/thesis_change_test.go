@@ -287,7 +287,8 @@ func TestFigure53Snapshot(t *testing.T) {
 		{"past the log", Position{9, 3}, Position{9, 3}, 9},
 	} {
 		l := newLab(t, 1, voters(3), 2, 2, 2)
-		l.local(SnapshotReceived{From: 2, Term: 5, Base: Base{Position: c.at, Config: 1, Membership: voters(3)}})
+		l.obey(2, 5)
+		l.local(SnapshotReceived{From: 2, Base: Base{Position: c.at, Config: 1, Membership: voters(3)}})
 		if l.log.last != c.last || l.log.base.Position.Index != c.base || l.commit < c.at.Index {
 			t.Errorf("%s: log behind %v up to %v, commit %d; want behind %d up to %v", c.name, l.log.base.Position, l.log.last, l.commit, c.base, c.last)
 		}

@@ -120,7 +120,7 @@ func TestSection38CommitIndexMayBeForgotten(t *testing.T) {
 func (l *lab) received(leader MemberID, term Term, base Base) {
 	l.t.Helper()
 	l.obey(leader, term)
-	l.local(SnapshotReceived{From: leader, Term: term, Base: base})
+	l.local(SnapshotReceived{From: leader, Base: base})
 }
 
 // §5.1: a snapshot carries the configuration in force at its last entry, and the position that the next append is

@@ -39,6 +39,7 @@ func (c *Core) handOver(heir *progress, reason string) {
 func (c *Core) tickTransfer() {
 	if c.transferee != 0 {
 		if c.transferAge++; c.transferAge >= c.cfg.ElectionTicks {
+			c.peer(c.transferee).declined = true
 			c.transferee = 0
 		}
 	}
@@ -62,13 +63,18 @@ func (c *Core) stays(id MemberID) bool {
 	return ok && (x.Seat == SeatVoter || x.Seat == SeatIncoming)
 }
 
-// heir is the voter that stays and is furthest ahead, those that answer before those that do not; nil if
-// there is none.
+// heir is the voter that stays and is furthest ahead, those that answer before those that do not, and those that
+// did not take over when they were told to, such as one whose store is being rebuilt, last; nil if there is none.
 func (c *Core) heir() *progress {
 	var best *progress
 	better := func(p *progress) bool {
-		if best == nil || p.alive() != best.alive() {
-			return best == nil || p.alive()
+		switch {
+		case best == nil:
+			return true
+		case p.alive() != best.alive():
+			return p.alive()
+		case p.declined != best.declined:
+			return best.declined
 		}
 		return p.match > best.match
 	}

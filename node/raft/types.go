@@ -200,5 +200,5 @@ type Restored struct {
 	Base    Base
 	Hard    HardState
 	Entries []Entry // everything after Base, gap-free
-	Applied Index   // what the store holds; at least Base.Position.Index
+	Applied Index   // what the store holds; less than Base.Position.Index where it is to be rebuilt from a snapshot
 }

@@ -27,13 +27,14 @@ type world struct {
 	holding bool                             // and they stay so
 	tuning  Config                           // what every member is made of; identity and Rand are filled in
 	tell    func(format string, args ...any) // hears what happens; nil: nobody
+
+	damaged, mended damages
 }
 
 // stream is one snapshot on its way to a peer, as its sender's state was when it began.
 type stream struct {
 	from, to MemberID
 	boot     Boot // of the sender: a stream ends with the life that began it
-	term     Term
 	base     Base
 }
 
@@ -124,6 +125,7 @@ func (n *node) write(b Batch) {
 		keep := b.Entries[0].Index - n.disk.Base.Position.Index - 1
 		n.disk.Entries = append(slices.Clone(n.disk.Entries[:keep]), b.Entries...)
 	}
+	n.fill(b.Fills)
 }
 
 // sync makes the oldest queued batches durable and lets their late messages go.
@@ -134,7 +136,9 @@ func (w *world) sync(n *node, jobs int) {
 		n.queue = n.queue[1:]
 		n.write(j.batch)
 		seq = max(seq, j.batch.Seq)
+		w.acked(n, j.late)
 		w.bag = append(w.bag, j.late...)
+		w.mended.entries += len(j.batch.Fills)
 		w.sayDurable(n, j.batch)
 	}
 	if seq > 0 {
@@ -159,6 +163,9 @@ func (w *world) drain(n *node) {
 		if !out.Persist.Empty() || len(out.Late) > 0 {
 			n.queue = append(n.queue, job{out.Persist, out.Late})
 		}
+		if out.Install != nil && n.rebuilding() {
+			w.mended.stores++
+		}
 		w.install(n, out.Install)
 		w.apply(n, out.Commit)
 		w.answers(n, out)
@@ -175,10 +182,14 @@ func (w *world) drain(n *node) {
 	}
 }
 
-// install switches the store to a received snapshot, then the log: nothing may be in between in this world.
+// install switches the store to a received snapshot, then the log, or cuts it there: nothing may be in between in
+// this world.
 func (w *world) install(n *node, in *Install) {
 	if in == nil {
 		return
+	}
+	if in.Base.Position.Index < n.applied {
+		w.t.Fatalf("member %v: goes back from %d to a snapshot of %v", n.id, n.applied, in.Base.Position)
 	}
 	n.applied = in.Base.Position.Index
 	for len(n.queue) > 0 {
@@ -189,6 +200,9 @@ func (w *world) install(n *node, in *Install) {
 		if j.batch.Seq > 0 {
 			_ = n.core.Step(Message{Body: Persisted{Seq: j.batch.Seq}})
 		}
+	}
+	if in.KeepLog {
+		n.cut(in.Base)
 	}
 	_ = n.core.Step(Message{Body: Applied{Index: n.applied}})
 }
@@ -215,9 +229,13 @@ func (w *world) fetch(n *node, f Fetch) {
 		if i > 0 {
 			span.Prev = n.disk.Entries[i-1].Position()
 		}
-		span.Entries = n.disk.Entries[i:min(i+3, len(n.disk.Entries))]
+		to := i
+		for to < min(i+3, len(n.disk.Entries)) && !n.disk.Entries[to].Lost() {
+			to++
+		}
+		span.Entries = n.disk.Entries[i:to]
 	}
-	_ = n.core.Step(Message{Body: Fetched{To: f.To, Span: span}})
+	_ = n.core.Step(Message{Body: Fetched{To: f.To, Repair: f.Repair, Span: span}})
 }
 
 // snapshot begins a stream of the sender's applied state.
@@ -226,7 +244,7 @@ func (w *world) snapshot(n *node, to MemberID) {
 	if !ok {
 		w.t.Fatalf("member %v: cannot describe its state at %d", n.id, n.applied)
 	}
-	w.streams = append(w.streams, stream{from: n.id, to: to, boot: n.boot, term: n.core.Status().Term, base: base})
+	w.streams = append(w.streams, stream{from: n.id, to: to, boot: n.boot, base: base})
 }
 
 // endStream lets a snapshot arrive, if its receiver can be reached and ok is set, and tells the sender.
@@ -240,7 +258,7 @@ func (w *world) endStream(i int, ok bool) {
 	sent := SnapshotSent{To: s.to}
 	if ok && to.up && !w.cut[[2]MemberID{s.from, s.to}] {
 		w.say("%v->%v snapshot of %v", s.from, s.to, s.base.Position)
-		w.local(to, SnapshotReceived{From: s.from, Term: s.term, Base: s.base})
+		w.local(to, SnapshotReceived{From: s.from, Base: s.base})
 		sent = SnapshotSent{To: s.to, At: s.base.Position, OK: true}
 	} else {
 		w.say("%v->%v snapshot of %v fails", s.from, s.to, s.base.Position)
@@ -257,6 +275,9 @@ func (w *world) apply(n *node, entries []Entry) {
 		last := n.disk.Base.Position.Index + Index(len(n.disk.Entries))
 		if e.Index > last {
 			w.t.Fatalf("member %v: applies %d, but its disk ends at %d", n.id, e.Index, last)
+		}
+		if n.disk.Entries[e.Index-n.disk.Base.Position.Index-1].Lost() {
+			w.t.Fatalf("member %v: applies %d, which its disk has lost", n.id, e.Index)
 		}
 		if int(e.Index) <= len(w.chosen) {
 			if was := w.chosen[e.Index-1]; was.Sum != e.Sum || was.Term != e.Term {
@@ -281,8 +302,7 @@ func (w *world) compact(n *node, at Index) {
 	if !ok {
 		return
 	}
-	n.disk.Entries = slices.Clone(n.disk.Entries[at-n.disk.Base.Position.Index:])
-	n.disk.Base = base
+	n.cut(base)
 	_ = n.core.Step(Message{Body: Compacted{Base: base}})
 }
 

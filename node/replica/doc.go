@@ -11,7 +11,8 @@
 //
 //	early messages leave            nothing in them claims durability
 //	the batch goes to the Writer    with the late messages, which leave once it is durable
-//	a received snapshot             the Applier switches the store first, then the log restarts there
+//	a received snapshot             the Applier switches the store first, then the log restarts there, or goes on
+//	                                behind it and is cut there
 //	committed entries               to the Applier, in order, each once
 //	reads                           answered once the store has applied their index
 package replica

@@ -49,7 +49,7 @@ func (r *Replica) install(in *raft.Install) {
 		r.discardStale()
 		return
 	}
-	r.switching = true
+	r.switching, r.keepLog = true, in.KeepLog
 	r.applier.queue(applyWork{install: r.incoming.image})
 	r.env.ApplierReady()
 }
@@ -66,12 +66,16 @@ func (r *Replica) discardStale() {
 // installed lets the log follow the store.
 func (r *Replica) installed() {
 	r.switching = false
+	base := r.incoming.base
 	r.incoming.done <- nil
 	r.incoming = nil
 	for _, h := range r.held {
 		r.queue(h.batch, h.late)
 	}
 	r.held = nil
+	if r.keepLog {
+		r.cutAt(base)
+	}
 }
 
 func (r *Replica) write(b raft.Batch, late []raft.Message) {
@@ -88,6 +92,9 @@ func (r *Replica) write(b raft.Batch, late []raft.Message) {
 func (r *Replica) queue(b raft.Batch, late []raft.Message) {
 	if !b.Empty() {
 		r.given = b.Seq
+	}
+	if len(b.Fills) > 0 {
+		r.filled = b.Seq
 	}
 	r.writer.queue(b, late)
 	r.env.WriterReady()
@@ -192,7 +199,7 @@ func (r *Replica) again(out raft.Output) bool {
 func (r *Replica) maybeCut() {
 	keep := raft.Index(r.tuning.KeepEntries)
 	first := r.core.Brief().First
-	if r.cutting || r.switching || r.applied < first+2*keep || r.applied < r.looked+keep/4 {
+	if r.cutting || r.switching || r.kept != nil || r.written < r.filled || r.applied < first+2*keep || r.applied < r.looked+keep/4 {
 		return
 	}
 	r.looked = r.applied
@@ -238,6 +245,7 @@ func (r *Replica) SnapshotSent(to raft.MemberID, at raft.Position, ok bool) {
 // is no failure: the cut is asked for again once some more has been applied.
 func (r *Replica) LogCut(base raft.Base, err error) error {
 	r.cutting = false
+	defer r.cutKept()
 	switch {
 	case errors.Is(err, ErrNotDurable):
 		return nil

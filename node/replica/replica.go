@@ -77,10 +77,13 @@ type Replica struct {
 	incoming  *incoming // a whole snapshot that waits for the core's word
 	held      []heldBatch
 	switching bool
+	keepLog   bool // the log goes on behind the snapshot that the store switches to
 	cutting   bool
+	kept      *keptLog
 	sending   int        // snapshots on their way to peers
 	given     uint64     // newest batch that the Writer was given
 	written   uint64     // newest batch that it has answered
+	filled    uint64     // newest batch that brought lost entries back
 	looked    raft.Index // applied index at which a cut was last considered
 }
 
@@ -105,7 +108,8 @@ type ChangeOutcome struct {
 
 // New makes a replica out of what the disk holds. It reconciles log and store first: a store that is
 // ahead of its log (the process died between switching to a snapshot and restarting the log) resets the
-// log to it; a log that begins behind the store's end is refused as damage.
+// log to it; an empty store behind a log that was cut waits for a peer's snapshot, and any other store that ends
+// before its log begins is refused as damage.
 func New(cfg Config) (*Replica, error) {
 	cfg.Tuning.Default()
 	if cfg.Tuning.MaxProposals > kv.MaxInFlight {
@@ -114,11 +118,6 @@ func New(cfg Config) (*Replica, error) {
 	restored, err := reconcile(cfg.Log, cfg.Restored, cfg.Store.Applied())
 	if err != nil {
 		return nil, err
-	}
-	for i := range restored.Entries {
-		if e := &restored.Entries[i]; e.Lost() {
-			return nil, fmt.Errorf("entry %v is lost on this disk: remove this member and let it be replaced: %w", e.Position(), wal.ErrCorrupt)
-		}
 	}
 	core, err := raft.New(cfg.Core, restored)
 	if err != nil {
@@ -138,14 +137,17 @@ func New(cfg Config) (*Replica, error) {
 	return r, nil
 }
 
-// reconcile brings log and store together at start (design: a store found ahead of its log resets it).
+// reconcile brings log and store together at start (design: a store found ahead of its log resets it; an empty one
+// behind a log that was cut is rebuilt from a peer's snapshot).
 func reconcile(log *wal.Log, found raft.Restored, applied kv.Applied) (raft.Restored, error) {
 	at := raft.Position{Index: raft.Index(applied.Index), Term: raft.Term(applied.Term)}
 	last := found.Base.Position.Index + raft.Index(len(found.Entries))
 	found.Applied = at.Index
 	switch {
+	case at.Index == 0 && found.Base.Position.Index > 0:
+		// Nothing to go on from: the core asks a peer for a snapshot.
 	case at.Index < found.Base.Position.Index:
-		return found, fmt.Errorf("the log begins after %v, but the store holds only up to %v: the store is damaged or another's; remove this member and let it be replaced: %w", found.Base.Position, at, kv.ErrCorrupt)
+		return found, BehindLog(found.Base, applied)
 	case at.Index > last || at.Index > found.Base.Position.Index && found.Entries[at.Index-found.Base.Position.Index-1].Term != at.Term:
 		base, err := BaseOf(applied)
 		if err != nil {
@@ -257,14 +259,14 @@ func (r *Replica) await(done chan<- ChangeOutcome) uint64 {
 
 // Snapshot offers a received snapshot to the core. done hears nil once the store and the log have
 // switched to it, or why it was not wanted.
-func (r *Replica) Snapshot(from raft.MemberID, term raft.Term, base raft.Base, image *kv.Import, done chan<- error) {
+func (r *Replica) Snapshot(from raft.MemberID, base raft.Base, image *kv.Import, done chan<- error) {
 	if r.incoming != nil {
 		image.Discard()
 		done <- fmt.Errorf("another snapshot is being installed: %w", ErrBusy)
 		return
 	}
 	r.incoming = &incoming{image: image, base: base, done: done}
-	r.step(raft.SnapshotReceived{From: from, Term: term, Base: base})
+	r.step(raft.SnapshotReceived{From: from, Base: base})
 }
 
 // Wrote answers a turn of the Writer.
@@ -272,6 +274,7 @@ func (r *Replica) Wrote(w Written) {
 	if w.Seq != 0 {
 		r.written = w.Seq
 		r.step(raft.Persisted{Seq: w.Seq})
+		r.cutKept()
 	}
 }
 

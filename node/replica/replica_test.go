@@ -184,7 +184,7 @@ func TestStoreAheadOfLog(t *testing.T) {
 	w.equal()
 }
 
-// A log that begins behind the store's end is damage: it is refused, not papered over.
+// A log that begins behind the end of a store that holds something is damage: it is refused, not papered over.
 func TestStoreBehindLog(t *testing.T) {
 	disk := vfs.NewMem()
 	log, _, err := wal.Open(disk, "log", wal.Options{Create: true, SegmentBytes: 16 << 10})
@@ -197,6 +197,8 @@ func TestStoreBehindLog(t *testing.T) {
 	}
 	w := newWorld(t, 6, Tuning{})
 	h := w.add(1)
+	h.must(h.replica.Form(raft.Member{ID: 1, Name: "m1"}))
+	w.until("a founder that has applied something", func() bool { return h.store.Applied().Index > 0 })
 	_, err = New(Config{
 		Core: raft.Config{ID: 1, Boot: 2, Rand: rand.New(rand.NewPCG(1, 1))}, Log: log, Store: h.store, Env: h,
 		Restored: raft.Restored{Base: base, Hard: raft.HardState{Term: 2}},
@@ -222,16 +224,22 @@ type write struct {
 // command was applied at most once, and all members are equal. Logs are short, so that snapshots happen.
 func TestChaos(t *testing.T) {
 	snapshots := 0
+	var harm harm
 	for seed := range uint64(*chaosSeeds) {
-		snapshots += chaos(t, seed)
+		snapshots += chaos(t, seed, &harm)
 	}
 	if snapshots == 0 && *chaosSeeds >= 40 {
 		t.Error("no seed ever installed a snapshot: the worlds are too kind")
 	}
+	t.Logf("%+v", harm)
+	if *chaosSeeds >= 40 && (harm.repaired < 40 || harm.rebuilt < 10) {
+		t.Errorf("%+v: the worlds are too kind", harm)
+	}
 }
 
-func chaos(t *testing.T, seed uint64) (snapshots int) {
+func chaos(t *testing.T, seed uint64, harm *harm) (snapshots int) {
 	w := group(t, seed, 3, Tuning{KeepEntries: 8})
+	defer func() { harm.add(w.harm) }()
 	var writes []*write
 	for i := range 1500 {
 		w.turn(10)
@@ -280,6 +288,7 @@ func chaos(t *testing.T, seed uint64) (snapshots int) {
 	}
 	for _, id := range w.ids {
 		snapshots += w.hosts[id].installed
+		w.harm.repaired += int(w.hosts[id].replica.Brief().Repaired)
 	}
 	return snapshots
 }
@@ -298,6 +307,7 @@ func (w *world) disturb() {
 	switch n := w.rng.IntN(1000); {
 	case n < 8 && h.up():
 		h.crash()
+		w.damage(h)
 	case n < 60 && !h.up():
 		h.start()
 	case n < 70:

@@ -26,6 +26,7 @@ type world struct {
 	bag    []raft.Message
 	apart  map[raft.MemberID]bool // receives and sends nothing
 	tuning Tuning
+	harm   harm
 }
 
 // host is one member: what survives the power, and what does not.
@@ -47,6 +48,7 @@ type host struct {
 	removed   bool
 	installed int
 	events    []raft.Event
+	lose      bool // entries, at the next start
 }
 
 func newWorld(t *testing.T, seed uint64, tuning Tuning) *world {
@@ -67,10 +69,13 @@ func (h *host) start() {
 	h.boot++
 	var restored raft.Restored
 	var err error
-	if h.wal, restored, err = wal.Open(h.log, "log", wal.Options{Create: h.boot == 1, SegmentBytes: 16 << 10}); err != nil {
+	if h.store, err = kv.Open("store", kv.Options{FS: h.disk, MemTableBytes: 256 << 10, BlockCacheBytes: 1 << 20, CacheSlots: 64}); err != nil {
 		h.w.t.Fatalf("seed %d: member %d: %v", h.w.seed, h.id, err)
 	}
-	if h.store, err = kv.Open("store", kv.Options{FS: h.disk, MemTableBytes: 256 << 10, BlockCacheBytes: 1 << 20, CacheSlots: 64}); err != nil {
+	if h.lose {
+		h.spoil()
+	}
+	if h.wal, restored, err = wal.Open(h.log, "log", h.walOptions()); err != nil {
 		h.w.t.Fatalf("seed %d: member %d: %v", h.w.seed, h.id, err)
 	}
 	h.fetches, h.snapshots, h.cuts, h.writing, h.applying = nil, nil, nil, false, false
@@ -87,6 +92,7 @@ func (h *host) start() {
 
 // crash takes the power away: what was not synced is kept or lost by coin.
 func (h *host) crash() {
+	h.w.harm.repaired += int(h.replica.Brief().Repaired)
 	h.replica.Stop()
 	h.log = h.log.Crash(h.w.rng)
 	old := h.disk
@@ -159,6 +165,9 @@ func (h *host) apply() {
 	if turn.Installed {
 		h.installed++
 	}
+	if turn.Installed && h.replica.Brief().Rebuilding {
+		h.w.harm.rebuilt++
+	}
 	h.replica.AppliedTo(turn)
 	h.replica.Pump()
 }
@@ -170,7 +179,7 @@ func (h *host) fetch() {
 	if err != nil {
 		span = raft.Span{}
 	}
-	h.replica.Step(raft.Fetched{To: f.To, Span: span})
+	h.replica.Step(raft.Fetched{To: f.To, Repair: f.Repair, Span: span})
 	h.replica.Pump()
 }
 
@@ -211,7 +220,7 @@ func (h *host) carry(to *host) (raft.Position, bool) {
 	_, err = image.Finish()
 	to.must(err)
 	done := make(chan error, 1)
-	to.replica.Snapshot(h.id, h.replica.Status().Term, base, image, done)
+	to.replica.Snapshot(h.id, base, image, done)
 	to.replica.Pump()
 	for range 1000 { // the sender of a snapshot waits for the receiver; so does this one
 		select {

@@ -262,7 +262,7 @@ func (h *host) Fetch(f raft.Fetch) {
 		if err != nil {
 			span = raft.Span{}
 		}
-		h.replica.Step(raft.Fetched{To: f.To, Span: span})
+		h.replica.Step(raft.Fetched{To: f.To, Repair: f.Repair, Span: span})
 		h.pump()
 	})
 }

@@ -12,7 +12,6 @@ import (
 type stream struct {
 	from, to         *host
 	fromLife, toLife int
-	term             raft.Term
 	base             raft.Base
 	chunks           [][]byte
 	image            *kv.Import
@@ -20,7 +19,7 @@ type stream struct {
 
 // SendSnapshot implements replica.Env.
 func (h *host) SendSnapshot(to raft.MemberID) {
-	s := &stream{from: h, to: h.w.hosts[to], fromLife: h.life, term: h.replica.Brief().Term}
+	s := &stream{from: h, to: h.w.hosts[to], fromLife: h.life}
 	view := h.store.View()
 	var err error
 	if s.base, err = replica.BaseOf(view.Applied()); err == nil {
@@ -97,7 +96,7 @@ func (s *stream) install() {
 	}
 	done := make(chan error, 1)
 	s.to.later(0, func() {
-		s.to.replica.Snapshot(s.from.id, s.term, s.base, s.image, done)
+		s.to.replica.Snapshot(s.from.id, s.base, s.image, done)
 		s.to.pump()
 	})
 	s.await(done)
