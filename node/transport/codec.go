@@ -32,6 +32,9 @@ const (
 	frameReadRequest
 	frameReadReply
 	frameStranger
+	frameRepairRequest
+	frameRepairReply
+	frameSnapshotRequest
 )
 
 // ErrFrame marks bytes that are not a frame.
@@ -122,11 +125,7 @@ func (e *encoder) fill(m raft.Message) (kind uint8, err error) {
 		return frameVoteReply, nil
 	case raft.Append:
 		v.A, v.B, v.C = uint64(b.Prev.Index), uint64(b.Prev.Term), uint64(b.Commit)
-		e.raw = e.raw[:0]
-		for i := range b.Entries {
-			e.raw = b.Entries[i].AppendTo(e.raw)
-		}
-		v.Raw = e.raw
+		v.Raw = e.entries(b.Entries)
 		return frameAppend, nil
 	case raft.AppendReply:
 		v.Flags, v.A, v.B, v.C = bit(b.Rejected), uint64(b.Match), uint64(b.Hint.Index), uint64(b.Hint.Term)
@@ -140,7 +139,19 @@ func (e *encoder) fill(m raft.Message) (kind uint8, err error) {
 	case raft.TimeoutNow:
 		return frameTimeoutNow, nil
 	}
+	if kind := e.fillRepair(m.Body); kind != 0 {
+		return kind, nil
+	}
 	return e.fillRequest(m.Body)
+}
+
+// entries puts entries behind each other in their byte form.
+func (e *encoder) entries(entries []raft.Entry) []byte {
+	e.raw = e.raw[:0]
+	for i := range entries {
+		e.raw = entries[i].AppendTo(e.raw)
+	}
+	return e.raw
 }
 
 // fillRequest fills in what clients' requests become between members.
@@ -207,7 +218,7 @@ func newDecoder() *decoder {
 
 // message decodes a frame's body; known is false for a kind of a newer version.
 func (d *decoder) message(kind uint8, body []byte) (m raft.Message, known bool, err error) {
-	if kind < frameVoteRequest || kind > frameStranger {
+	if kind < frameVoteRequest || kind > frameSnapshotRequest {
 		return raft.Message{}, false, nil
 	}
 	d.env = envelope{}
@@ -259,21 +270,31 @@ func (d *decoder) body(kind uint8) (raft.Body, error) {
 		return raft.ReadRequest{Ref: v.A}, nil
 	case frameReadReply:
 		return raft.ReadReply{Ref: v.A, Index: raft.Index(v.B), Reason: raft.Refusal(v.C)}, nil
+	case frameStranger:
+		return raft.Stranger{Config: raft.Index(v.A)}, nil
 	}
-	return raft.Stranger{Config: raft.Index(v.A)}, nil
+	return d.repair(kind)
 }
 
 func (d *decoder) append() (raft.Body, error) {
 	v := &d.env
-	a := raft.Append{Prev: raft.Position{Index: raft.Index(v.A), Term: raft.Term(v.B)}, Commit: raft.Index(v.C)}
-	for b := v.Raw; len(b) > 0; {
+	entries, err := d.entries()
+	if err != nil {
+		return nil, fmt.Errorf("append: %w: %w", ErrFrame, err)
+	}
+	return raft.Append{Prev: raft.Position{Index: raft.Index(v.A), Term: raft.Term(v.B)}, Commit: raft.Index(v.C), Entries: entries}, nil
+}
+
+// entries takes the raw block apart; each entry is held to its own checksum.
+func (d *decoder) entries() (entries []raft.Entry, err error) {
+	for b := d.env.Raw; len(b) > 0; {
 		e, rest, err := raft.DecodeEntry(b)
 		if err != nil {
-			return nil, fmt.Errorf("append: %w: %w", ErrFrame, err)
+			return nil, err
 		}
-		a.Entries, b = append(a.Entries, e), rest
+		entries, b = append(entries, e), rest
 	}
-	return a, nil
+	return entries, nil
 }
 
 func (d *decoder) forward() (raft.Body, error) {

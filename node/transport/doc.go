@@ -38,5 +38,6 @@
 //	12  n   body, msgpack: an array [term, from boot, to boot, fields of the kind ...]
 //
 // Entries travel as one raw block in the byte form that the log stores. A frame of a kind that a reader does
-// not know is skipped: a newer version may send more.
+// not know is skipped: a newer version may send more. Kinds 13 to 15 repair damage: they carry a range of lost
+// entries, those of them that a peer holds, and the request for a snapshot.
 package transport

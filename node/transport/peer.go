@@ -76,13 +76,20 @@ func weight(m *raft.Message) int {
 	n := 64
 	switch b := m.Body.(type) {
 	case raft.Append:
-		for i := range b.Entries {
-			n += b.Entries[i].Size()
-		}
+		n += entrySizes(b.Entries)
+	case raft.RepairReply:
+		n += entrySizes(b.Entries)
 	case raft.Forward:
 		for i := range b.Proposals {
 			n += len(b.Proposals[i].Payload) + 16
 		}
+	}
+	return n
+}
+
+func entrySizes(entries []raft.Entry) (n int) {
+	for i := range entries {
+		n += entries[i].Size()
 	}
 	return n
 }

@@ -104,6 +104,10 @@ func bodies() []raft.Body {
 		raft.ReadRequest{Ref: 11},
 		raft.ReadReply{Ref: 11, Index: 12, Reason: raft.RefusedNoLeader},
 		raft.Stranger{Config: 5},
+		raft.RepairRequest{From: 8, To: 9},
+		raft.RepairReply{First: 3, Entries: []raft.Entry{e}},
+		raft.RepairReply{First: 10},
+		raft.SnapshotRequest{Min: 8, Committed: raft.Position{Index: 8, Term: 3}},
 	}
 }
 
