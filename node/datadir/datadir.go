@@ -11,6 +11,10 @@
 //	33  2   n, the length of the name
 //	35  n   name
 //	    4   CRC-32C of everything before
+//
+// Beside the identity lie "log" and "store". A file "store-damaged" says that the store was found damaged while the
+// member ran, and why, in plain words: the next start moves the store to "aside-store", where it stays until another
+// has taken its place.
 package datadir
 
 import (
@@ -107,7 +111,7 @@ func refuse(path string, names []string) error {
 	for _, n := range names {
 		switch {
 		case n == lockFile || n == identityFile+".tmp" || n == "lost+found" || strings.HasPrefix(n, "aside-"):
-		case n == "log" || n == "store":
+		case n == "log" || n == "store" || n == damagedFile:
 			return fmt.Errorf("data directory %s holds a %s but no identity: do not start this member again; remove it from the cluster and let a new one replace it: %w", path, n, ErrCorrupt)
 		default:
 			return fmt.Errorf("%s is not a Raftsman data directory: it holds %q; name an empty one: %w", path, n, ErrForeign)
@@ -171,7 +175,7 @@ func (d *Dir) setAside(name string, draw func() uint64) error {
 	if err := errors.Join(d.fs.MkdirAll(aside), d.fs.SyncDir(d.path)); err != nil {
 		return fmt.Errorf("set aside the data of removed member %v: %w", d.id.Member, err)
 	}
-	for _, part := range []string{"log", "store"} {
+	for _, part := range []string{"log", "store", damagedFile, storeAside} {
 		err := d.fs.Rename(filepath.Join(d.path, part), filepath.Join(aside, part))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("set aside %s of removed member %v: %w", part, d.id.Member, err)
