@@ -65,6 +65,7 @@ func fillCore(st *admin.Status, s raft.Status) {
 	st.Term, st.Leader = uint64(s.Term), memberID(s.Leader)
 	st.Commit, st.First, st.Last = uint64(s.Commit), uint64(s.First), uint64(s.Last)
 	st.StepDowns, st.LastStepDown = s.StepDowns, s.LastStepDown
+	st.Lost, st.Repaired, st.Rebuilding = uint64(s.Lost), s.Repaired, s.Rebuilding
 	st.Role = roleOf(s)
 	if len(s.Membership.Members) > 0 {
 		st.Membership = membershipOf(s)

@@ -15,6 +15,9 @@
 // # Start and stop
 //
 // Start refuses before it touches the disk: flags, then ports, then names of peers, then the data directory.
-// A damaged member under an operator stays up on its admin port, says what is damaged, and is replaced.
+// The store opens first, then the log, which need not hold what the store holds durably. A damaged store is set
+// aside and made again, from the log or a peer's snapshot, while the member votes and keeps the log; it is not ready
+// before that has ended. Any other damage ends a member's life: under an operator it stays up on its admin port, says
+// what is damaged, and is replaced.
 // Stop goes the other way: not ready, leadership handed over, clients drained, loops, connections, disk.
 package node

@@ -17,6 +17,8 @@ type facts struct {
 	config               atomic.Uint64
 	forwarded, snapshots atomic.Uint64
 	turns                atomic.Uint64
+	lost, repaired       atomic.Uint64
+	rebuilding           atomic.Bool
 	membership           atomic.Pointer[raft.Membership]
 	removed, draining    atomic.Bool
 }
@@ -30,6 +32,9 @@ func (f *facts) observe(r *replica.Replica) {
 	f.commit.Store(uint64(b.Commit))
 	f.config.Store(uint64(b.Config))
 	f.applied.Store(uint64(r.Applied()))
+	f.lost.Store(uint64(b.Lost))
+	f.repaired.Store(b.Repaired)
+	f.rebuilding.Store(b.Rebuilding)
 	f.turns.Add(1)
 }
 

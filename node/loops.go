@@ -39,6 +39,7 @@ func (m *Member) own() {
 		in.deliver(m.replica, &gate, ticked)
 		m.replica.Pump()
 		m.facts.observe(m.replica)
+		m.settleStore()
 	}
 }
 
@@ -130,7 +131,7 @@ func (m *Member) apply() {
 		for {
 			turn, err := m.replica.Applier().Run()
 			if err != nil {
-				m.fail(err)
+				m.storeFailed(err)
 				return
 			}
 			if turn.Index == 0 {
@@ -261,6 +262,10 @@ func (m *Member) Events(events []raft.Event) {
 		switch e := e.(type) {
 		case raft.RoleChanged:
 			m.cfg.Log.Info("role changed", "role", e.Role.String(), "term", uint64(e.Term), "leader", m.nameOf(e.Leader), "reason", e.Reason)
+		case raft.EntriesLost:
+			m.cfg.Log.Info("the log has lost entries to its disk: peers are asked for them", "count", e.Count, "first", uint64(e.First), "last", uint64(e.Last))
+		case raft.EntriesRepaired:
+			m.cfg.Log.Info("entries of the log are repaired", "count", e.Count, "left", e.Left)
 		case raft.ConfigChanged:
 			m.cfg.Log.Info("membership changed", "index", uint64(e.Index), "joint", e.Membership.Joint(), "members", e.Membership.String())
 		default:

@@ -40,6 +40,7 @@ type Member struct {
 	transport *transport.Transport
 	inbox     *inbox
 	facts     facts
+	aside     asideStore
 	ready     readiness
 
 	joining   sync.Mutex // over changes of the identity on disk
@@ -134,17 +135,10 @@ func (m *Member) open() error {
 	}
 	m.dir, m.id = dir, dir.Identity()
 	m.cluster.Store(uint64(m.id.Cluster))
-	fresh := m.id.Cluster == 0
-	log, restored, err := wal.Open(vfs.OS(), dir.Log(), wal.Options{Create: fresh})
-	if err != nil {
-		return fmt.Errorf("log of data directory %s: %w", m.cfg.DataDir, err)
-	}
-	m.log = log
-	store, err := kv.Open(dir.Store(), kv.Options{Logger: pebbleLog{m}})
+	restored, err := m.openDisk()
 	if err != nil {
 		return err
 	}
-	m.store = store
 	if err := dir.CountBoot(); err != nil {
 		return err
 	}
@@ -183,6 +177,7 @@ func (m *Member) assemble(restored raft.Restored) error {
 	}
 	m.replica = r
 	m.facts.observe(r)
+	m.aside.until = r.Brief().Commit
 	return nil
 }
 

@@ -148,6 +148,9 @@ func (m *Member) unready() string {
 	if m.facts.draining.Load() {
 		return "stopping"
 	}
+	if m.facts.rebuilding.Load() {
+		return "the store is being rebuilt from a peer's snapshot"
+	}
 	if err := m.Serving(); err != nil {
 		return err.Error()
 	}
@@ -155,6 +158,8 @@ func (m *Member) unready() string {
 	switch lag := int64(m.facts.commit.Load()) - int64(m.facts.applied.Load()); {
 	case m.facts.leader.Load() == 0:
 		why = "no leader is known"
+	case lag > 0 && m.facts.lost.Load() > 0:
+		why = fmt.Sprintf("the store waits for %d lost entries of the log", m.facts.lost.Load())
 	case lag > readyLag:
 		why = fmt.Sprintf("the store lacks %d entries", lag)
 	}

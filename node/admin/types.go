@@ -76,6 +76,13 @@ type Status struct {
 	Forwarded uint64 `json:"forwarded,omitempty"`
 	// Snapshots counts the snapshots that this boot installed from a peer.
 	Snapshots uint64 `json:"snapshots,omitempty"`
+	// Lost counts the log's entries whose content this member's disk has lost and no peer has brought back yet,
+	// Repaired those that came back in this boot. A member that has lost some votes, but cannot lead.
+	Lost     uint64 `json:"lost,omitempty"`
+	Repaired uint64 `json:"repaired,omitempty"`
+	// Rebuilding says that the store is lost and waits for a peer's snapshot: the member votes and keeps the log,
+	// and counts as failed for everything else.
+	Rebuilding bool `json:"rebuilding,omitempty"`
 }
 
 // Membership is the configuration in force on the member that reports it.
