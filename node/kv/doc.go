@@ -15,7 +15,10 @@
 //	current  "gen-" number " " sum "\n"   number: 16 lower-case hexadecimal digits; sum: 8 of them, the
 //	                                      CRC-32C of what stands before the blank
 //
-// A file that is anything else, or names what is not there, is damage. Without the file the store is new; data
+// The rows of a received snapshot come in order and are written straight into tables, in a directory
+// "gen-<number>-tables" that is gone once the database has taken them over.
+//
+// A file current that is anything else, or names what is not there, is damage. Without the file the store is new; data
 // without the file is damage. At start everything but the generation in force is removed, but only after that one
 // has been opened and read.
 //

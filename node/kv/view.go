@@ -90,27 +90,38 @@ const exportBytes = 256 << 10
 // Export gives out the whole state in chunks, in order. A chunk is rows, each a length-prefixed key and
 // value; f must not keep it.
 func (v *View) Export(f func(chunk []byte) error) error {
-	var chunk []byte
-	err := v.rows(func(key, value []byte) error {
+	return v.ExportFrom(nil, func(_, chunk []byte) error { return f(chunk) })
+}
+
+// ExportFrom is Export from the chunk on that begins with the given row, nil being the first chunk; f hears the key
+// of each chunk's first row too, and must keep neither. Where a chunk ends depends on where it begins and on the
+// state alone, so that the chunks of one view are the same from whichever of them it is exported.
+func (v *View) ExportFrom(from []byte, f func(first, chunk []byte) error) error {
+	var first, chunk []byte
+	err := v.rows(from, func(key, value []byte) error {
+		if len(chunk) == 0 {
+			first = append(first[:0], key...)
+		}
 		chunk = appendBytes(appendBytes(chunk, key), value)
 		if len(chunk) < exportBytes {
 			return nil
 		}
-		err := f(chunk)
+		err := f(first, chunk)
 		chunk = chunk[:0]
 		return err
 	})
 	if err == nil && len(chunk) > 0 {
-		err = f(chunk)
+		err = f(first, chunk)
 	}
 	return err
 }
 
-func (v *View) rows(f func(key, value []byte) error) error {
+// rows gives out the rows whose keys are not before from.
+func (v *View) rows(from []byte, f func(key, value []byte) error) error {
 	if v.err != nil {
 		return v.err
 	}
-	it, err := v.snap.NewIter(nil, nil)
+	it, err := v.snap.NewIter(from, nil)
 	if err != nil {
 		return damage("the whole state", err)
 	}
@@ -128,7 +139,7 @@ func (s *Store) Hash() (hash, applied uint64, err error) {
 	v := s.View()
 	defer v.Close()
 	h := crc64.New(crc64.MakeTable(crc64.ECMA))
-	err = v.rows(func(key, value []byte) error {
+	err = v.rows(nil, func(key, value []byte) error {
 		_, err := h.Write(appendBytes(appendBytes(nil, key), value))
 		return err
 	})

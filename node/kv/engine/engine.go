@@ -66,11 +66,23 @@ type DB interface {
 	NewSnapshot() Snapshot
 	// NewBatch begins a batch of about so many bytes.
 	NewBatch(size int) Batch
+	// NewLoader begins to fill a generation that holds nothing.
+	NewLoader() Loader
 	// Flush makes everything that has been committed durable.
 	Flush() error
 	// Size is the generation's size on disk in bytes.
 	Size() int64
 	// Close closes the generation; what was not flushed may be gone.
+	Close() error
+}
+
+// Loader brings many rows into a generation that holds nothing and that nobody commits to.
+type Loader interface {
+	// Set takes the next row; keys ascend. The arguments may be used again when it returns.
+	Set(key, value []byte) error
+	// Finish puts all rows into the generation at once, durably.
+	Finish() error
+	// Close drops what was not finished.
 	Close() error
 }
 

@@ -49,11 +49,20 @@ func (e *Engine) Open(number uint64, exists bool, damaged func(error)) (engine.D
 	// Pebble takes the memory tables (the one in use and the one being flushed) out of what the cache may hold.
 	cache := pebble.NewCache(e.opts.BlockCacheBytes + 2*int64(e.opts.MemTableBytes))
 	defer cache.Unref()
+	options := e.options(damaged)
+	options.Cache, options.ErrorIfNotExists = cache, exists
+	p, err := pebble.Open(dir, options)
+	if err != nil {
+		return nil, fmt.Errorf("open the store's database in %s: %w", dir, openError(err))
+	}
+	return db{p, number, e}, nil
+}
+
+// options are those of every database.
+func (e *Engine) options(damaged func(error)) *pebble.Options {
 	options := &pebble.Options{
 		FS:                          orderedFS{e.opts.FS},
-		Cache:                       cache,
 		DisableWAL:                  true,
-		ErrorIfNotExists:            exists,
 		MemTableSize:                e.opts.MemTableBytes,
 		MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold:       4,
@@ -67,11 +76,7 @@ func (e *Engine) Open(number uint64, exists bool, damaged func(error)) (engine.D
 	}
 	// A filter spares most reads of tables that do not hold the key; one level of index spares one block a read.
 	options.Levels[0] = pebble.LevelOptions{FilterPolicy: bloom.FilterPolicy(10), IndexBlockSize: 256 << 10}
-	p, err := pebble.Open(dir, options)
-	if err != nil {
-		return nil, fmt.Errorf("open the store's database in %s: %w", dir, openError(err))
-	}
-	return db{p}, nil
+	return options
 }
 
 // openError marks a failure to open the database as damage, unless the surroundings are to blame: then the
@@ -98,9 +103,15 @@ func damage(err error) error {
 	return err
 }
 
+// db is an open generation.
+type db struct {
+	*pebble.DB
+	number uint64
+	e      *Engine
+}
+
 // The types below are one pointer each, so that giving one out costs nothing.
 type (
-	db       struct{ *pebble.DB }
 	snapshot struct{ *pebble.Snapshot }
 	batch    struct{ *pebble.Batch }
 	iterator struct{ *pebble.Iterator }
@@ -138,6 +149,8 @@ func (d db) NewDurableIter(lo, hi []byte) (engine.Iterator, error) {
 func (d db) NewSnapshot() engine.Snapshot { return snapshot{d.DB.NewSnapshot()} }
 
 func (d db) NewBatch(size int) engine.Batch { return batch{d.NewBatchWithSize(size)} }
+
+func (d db) NewLoader() engine.Loader { return newLoader(d.DB, d.e, d.number) }
 
 func (d db) Size() int64 { return int64(d.Metrics().DiskSpaceUsage()) }
 

@@ -43,6 +43,8 @@ func (b *db) NewDurableIter(lo, hi []byte) (engine.Iterator, error) {
 
 func (b *db) NewBatch(int) engine.Batch { return &batch{db: b} }
 
+func (b *db) NewLoader() engine.Loader { return loader{&batch{db: b}} }
+
 func (b *db) Flush() error {
 	b.d.mu.Lock()
 	defer b.d.mu.Unlock()
@@ -184,6 +186,16 @@ func (b *batch) Commit() error {
 }
 
 func (b *batch) Close() error { return nil }
+
+// loader is a batch that is flushed at once.
+type loader struct{ *batch }
+
+func (l loader) Finish() error {
+	if err := l.Commit(); err != nil {
+		return err
+	}
+	return l.db.Flush()
+}
 
 // add notes the state after a batch.
 func (g *generation) add(root *node) {
