@@ -16,6 +16,7 @@ type memlog struct {
 	runs    []Position // first position of each run of one term, beginning with base.Position
 	configs []configAt // memberships since the base, the one in force at the base first
 	bytes   int        // payload of entries
+	dead    int        // forgotten entries that the array before entries still holds
 }
 
 type configAt struct {
@@ -59,7 +60,10 @@ func (l *memlog) append(entries []Entry) error {
 		l.last = e.Position()
 		l.bytes += len(e.Payload)
 	}
-	l.entries = append(l.entries, entries...)
+	room := cap(l.entries)
+	if l.entries = append(l.entries, entries...); cap(l.entries) != room {
+		l.dead = 0 // they have moved to a new array
+	}
 	return nil
 }
 
@@ -67,7 +71,7 @@ func (l *memlog) append(entries []Entry) error {
 // dropped ones may still be on their way to the disk or to a peer.
 func (l *memlog) truncate(from Index) {
 	keep := max(0, int(from)-int(l.firstInMemory()))
-	l.entries = append(make([]Entry, 0, keep+16), l.entries[:keep]...)
+	l.entries, l.dead = append(make([]Entry, 0, keep+16), l.entries[:keep]...), 0
 	l.bytes = 0
 	for i := range l.entries {
 		l.bytes += len(l.entries[i].Payload)
@@ -165,10 +169,10 @@ func (l *memlog) forget(n int) {
 	if n == 0 {
 		return
 	}
-	l.entries = l.entries[n:]
+	l.entries, l.dead = l.entries[n:], l.dead+n
 	// The array is left behind once it is mostly dead, so that old payloads can be freed.
-	if cap(l.entries) > 4*len(l.entries)+1024 {
-		l.entries = slices.Clone(l.entries)
+	if l.dead > len(l.entries)+256 {
+		l.entries, l.dead = slices.Clone(l.entries), 0
 	}
 }
 
