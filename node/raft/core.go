@@ -106,7 +106,7 @@ func New(cfg Config, r Restored) (*Core, error) {
 	c.findLost()
 	c.commit = max(r.Applied, r.Base.Position.Index, min(r.Hard.Commit, log.last.Index))
 	c.hard.Commit = c.commit
-	c.log.trim(c.applied, cfg.TailBytes)
+	c.trim()
 	c.adoptConfig()
 	c.becomeFollower(r.Hard.Term, 0, "")
 	return c, nil

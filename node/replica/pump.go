@@ -2,7 +2,6 @@ package replica
 
 import (
 	"errors"
-	"fmt"
 
 	"raftsman.dev/node/raft"
 )
@@ -157,7 +156,7 @@ func (r *Replica) serve(fetches []raft.Fetch, snapshots []raft.MemberID) {
 		r.env.Fetch(f)
 	}
 	for _, to := range snapshots {
-		r.sending++
+		r.expect(to)
 		r.env.SendSnapshot(to)
 	}
 }
@@ -191,67 +190,4 @@ func (r *Replica) observe() {
 // again reports whether the core may have more to do at once.
 func (r *Replica) again(out raft.Output) bool {
 	return !out.Persist.Empty() || len(out.Early) > 0 || len(out.Commit) > 0 || len(out.Reads) > 0 || len(out.Refused) > 0
-}
-
-// maybeCut cuts the log once twice KeepEntries have been applied behind the last cut. A leader spares what
-// its reachable followers, and those that a snapshot is on its way to, still need, up to keepAtMost times
-// KeepEntries: past that a follower would hold up the disk, and gets a snapshot.
-func (r *Replica) maybeCut() {
-	keep := raft.Index(r.tuning.KeepEntries)
-	first := r.core.Brief().First
-	if r.cutting || r.switching || r.kept != nil || r.written < r.filled || r.applied < first+2*keep || r.applied < r.looked+keep/4 {
-		return
-	}
-	r.looked = r.applied
-	at := r.applied - keep
-	if floor := r.needed(); r.applied < first+keepAtMost*keep && floor < at {
-		at = floor
-	}
-	if at < first {
-		return
-	}
-	base, ok := r.core.BaseAt(at)
-	if !ok {
-		return
-	}
-	r.cutting = true
-	r.env.CutLog(base)
-}
-
-const keepAtMost = 20
-
-// needed is the highest index up to which the log may be cut for the sake of its followers.
-func (r *Replica) needed() raft.Index {
-	if r.sending > 0 {
-		return 0 // the receiver goes on from where its snapshot ends
-	}
-	s := r.core.Status()
-	lowest := r.applied
-	for _, p := range s.Progress {
-		if p.Active && p.Mode != raft.ModeSnapshot {
-			lowest = min(lowest, p.Match)
-		}
-	}
-	return lowest
-}
-
-// SnapshotSent answers Env.SendSnapshot: the peer now holds the state at that position, or did not take it.
-func (r *Replica) SnapshotSent(to raft.MemberID, at raft.Position, ok bool) {
-	r.sending--
-	r.step(raft.SnapshotSent{To: to, At: at, OK: ok})
-}
-
-// LogCut answers Env.CutLog: the log now begins behind base, or err says why it could not be cut. ErrNotDurable
-// is no failure: the cut is asked for again once some more has been applied.
-func (r *Replica) LogCut(base raft.Base, err error) error {
-	r.cutting = false
-	defer r.cutKept()
-	switch {
-	case errors.Is(err, ErrNotDurable):
-		return nil
-	case err != nil:
-		return fmt.Errorf("cut the log behind %v: %w", base.Position, err)
-	}
-	r.step(raft.Compacted{Base: base})
-	return nil
 }

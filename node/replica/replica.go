@@ -34,6 +34,12 @@ type Tuning struct {
 	// KeepEntries is how many applied entries stay in the log for followers that lag; past twice that
 	// many the log is cut.
 	KeepEntries uint64
+	// KeepSegments bounds the log on disk, in segments, that is kept for the sake of followers that lag or get a
+	// snapshot; past it they may need one, or another one. Default 32, which is 2 GiB.
+	KeepSegments int
+	// SnapshotTicks is how long the log is kept for a peer whose snapshot was cut, or has just reached it.
+	// Default 3000.
+	SnapshotTicks uint64
 }
 
 // Default fills what is zero.
@@ -44,6 +50,8 @@ func (t *Tuning) Default() {
 	set(&t.MaxProposalBytes, 64<<20)
 	set(&t.MaxApplyBacklogBytes, 64<<20)
 	set(&t.KeepEntries, 10_000)
+	set(&t.KeepSegments, 32)
+	set(&t.SnapshotTicks, 3000)
 }
 
 func set[T int | uint64](v *T, to T) {
@@ -80,7 +88,7 @@ type Replica struct {
 	keepLog   bool // the log goes on behind the snapshot that the store switches to
 	cutting   bool
 	kept      *keptLog
-	sending   int        // snapshots on their way to peers
+	awaited   map[raft.MemberID]*awaited
 	given     uint64     // newest batch that the Writer was given
 	written   uint64     // newest batch that it has answered
 	filled    uint64     // newest batch that brought lost entries back
@@ -129,6 +137,7 @@ func New(cfg Config) (*Replica, error) {
 		reads:   newReadRounds(),
 		applied: restored.Applied,
 		changes: map[uint64]chan<- ChangeOutcome{},
+		awaited: map[raft.MemberID]*awaited{},
 		nextRef: firstChangeRef,
 	}
 	r.writer.log = cfg.Log
