@@ -36,6 +36,7 @@ func (a adminNode) Status(ctx context.Context, options admin.StatusOptions) (adm
 	st.Revision, st.Open = int64(m.store.Revision()), m.store.Opened()
 	st.Applied = m.facts.applied.Load()
 	st.Forwarded, st.Snapshots = m.facts.forwarded.Load(), m.facts.snapshots.Load()
+	st.SnapshotStreams = m.streams.report()
 	st.Ready = m.unready() == ""
 	if options.Hash {
 		hash, index, err := m.store.Hash()

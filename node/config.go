@@ -45,6 +45,9 @@ type Config struct {
 	ElectionTimeout, HeartbeatInterval time.Duration
 	// KeepEntries is how many applied entries stay in the log for followers that lag. Default 10,000.
 	KeepEntries uint64
+	// SnapshotBytesPerSecond bounds how fast this member sends its state to others, all of them together: faster
+	// is sooner there, slower leaves more to clients. Default 32 MiB, at least 1 MiB and at most 4 GiB.
+	SnapshotBytesPerSecond int
 	// Limits bound client requests.
 	Limits etcdapi.Limits
 	// DrainTimeout bounds how long a stop waits for requests and for another leader. Default 5 s.
@@ -66,6 +69,7 @@ func (c *Config) Default() {
 	orElse(&c.ElectionTimeout, time.Second)
 	orElse(&c.HeartbeatInterval, 100*time.Millisecond)
 	orElse(&c.KeepEntries, 10_000)
+	orElse(&c.SnapshotBytesPerSecond, 32<<20)
 	orElse(&c.DrainTimeout, 5*time.Second)
 	orElse(&c.Version, "dev")
 	if c.LookupHost == nil {
@@ -94,6 +98,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("--heartbeat-interval is %v: it must be at least 5ms", c.HeartbeatInterval)
 	case c.ElectionTimeout < 3*c.HeartbeatInterval || c.ElectionTimeout > time.Minute:
 		return fmt.Errorf("--election-timeout is %v: it must be at least three heartbeat intervals (%v) and at most 1m", c.ElectionTimeout, 3*c.HeartbeatInterval)
+	case c.SnapshotBytesPerSecond < 1<<20 || c.SnapshotBytesPerSecond > 4<<30:
+		return fmt.Errorf("--snapshot-bytes-per-second is %d: it must be %d to %d", c.SnapshotBytesPerSecond, 1<<20, 4<<30)
 	}
 	return c.validateAddresses()
 }

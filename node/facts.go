@@ -14,6 +14,7 @@ type facts struct {
 	role                 atomic.Uint32
 	term, leader         atomic.Uint64
 	commit, applied      atomic.Uint64
+	first                atomic.Uint64 // of the log
 	config               atomic.Uint64
 	forwarded, snapshots atomic.Uint64
 	turns                atomic.Uint64
@@ -30,6 +31,7 @@ func (f *facts) observe(r *replica.Replica) {
 	f.term.Store(uint64(b.Term))
 	f.leader.Store(uint64(b.Leader))
 	f.commit.Store(uint64(b.Commit))
+	f.first.Store(uint64(b.First))
 	f.config.Store(uint64(b.Config))
 	f.applied.Store(uint64(r.Applied()))
 	f.lost.Store(uint64(b.Lost))

@@ -43,8 +43,10 @@ type Member struct {
 	aside     asideStore
 	ready     readiness
 
-	joining   sync.Mutex // over changes of the identity on disk
-	importing sync.Mutex // one snapshot at a time
+	joining  sync.Mutex // over changes of the identity on disk
+	streams  streams
+	outgoing *outgoing
+	incoming incoming
 
 	writerReady, applierReady chan struct{}
 	logJobs                   chan func()
@@ -72,6 +74,7 @@ func Start(cfg Config) (*Member, error) {
 		cfg: cfg, inbox: newInbox(), ending: make(chan struct{}), failure: make(chan error, 1), failed: make(chan struct{}),
 		writerReady: make(chan struct{}, 1), applierReady: make(chan struct{}, 1), logJobs: make(chan func()),
 	}
+	m.outgoing = newOutgoing(cfg.SnapshotBytesPerSecond)
 	m.endingContext, m.end = context.WithCancel(context.Background())
 	if err := m.listen(); err != nil {
 		return nil, err
@@ -167,7 +170,7 @@ func (m *Member) assemble(restored raft.Restored) error {
 		Log: m.log, Store: m.store, Restored: restored, Env: m,
 		Tuning: replica.Tuning{
 			RequestTicks: uint64(m.cfg.ticks(requestTimeout) + 2*election), RetryTicks: uint64(2 * election),
-			KeepEntries: m.cfg.KeepEntries,
+			KeepEntries: m.cfg.KeepEntries, SnapshotTicks: uint64(m.cfg.ticks(cutPatience)),
 		},
 	})
 	if err != nil {
@@ -298,6 +301,7 @@ func (m *Member) halt(ctx context.Context) error {
 		errs = append(errs, ignoreClosed(m.transport.Close()))
 	}
 	m.wg.Wait()
+	errs = append(errs, m.outgoing.close(), m.incoming.drop(nil))
 	errs = append(errs, m.closeDisk(), m.ports.Close())
 	return errors.Join(errs...)
 }

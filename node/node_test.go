@@ -184,14 +184,25 @@ func TestCatchUp(t *testing.T) {
 			})
 			b.start(b.configs[away])
 			b.equal()
-			if got := b.status(away).Snapshots; got != c.snapshots {
-				t.Errorf("%s installed %d snapshots, expected %d", away, got, c.snapshots)
-			}
+			b.installed(away, c.snapshots)
 			// And it goes on as a member like any other.
 			put(t, pb.NewKVClient(b.dial(away)), "after", "wards")
 			b.equal()
 		})
 	}
+}
+
+// installed demands that a member has installed so many snapshots; the count follows the state by a moment.
+func (b *bench) installed(at string, want uint64) {
+	b.t.Helper()
+	b.wait("the count of snapshots", func() error {
+		if got := b.status(at).Snapshots; got < want {
+			return fmt.Errorf("%s has installed %d, expected %d", at, got, want)
+		} else if got > want {
+			b.t.Fatalf("%s has installed %d snapshots, expected %d", at, got, want)
+		}
+		return nil
+	})
 }
 
 // A leader that stops hands its leadership over first, and writes go on.

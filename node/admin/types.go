@@ -83,6 +83,29 @@ type Status struct {
 	// Rebuilding says that the store is lost and waits for a peer's snapshot: the member votes and keeps the log,
 	// and counts as failed for everything else.
 	Rebuilding bool `json:"rebuilding,omitempty"`
+	// SnapshotStreams are the snapshots on their way to and from this member.
+	SnapshotStreams []SnapshotStream `json:"snapshotStreams,omitempty"`
+}
+
+// Direction says which way a snapshot goes, as the member that reports it sees it.
+type Direction string
+
+const (
+	Sending   Direction = "sending"
+	Receiving Direction = "receiving"
+)
+
+// SnapshotStream is a snapshot on its way, over all the connections that it has taken so far.
+type SnapshotStream struct {
+	Peer      string    `json:"peer"`
+	Direction Direction `json:"direction"`
+	// Index is the log index up to which its state goes.
+	Index  uint64 `json:"index"`
+	Bytes  uint64 `json:"bytes"`
+	Chunks uint64 `json:"chunks"`
+	// Resumed counts how often it has gone on after a cut; Cut says that it waits to.
+	Resumed uint64 `json:"resumed,omitempty"`
+	Cut     bool   `json:"cut,omitempty"`
 }
 
 // Membership is the configuration in force on the member that reports it.

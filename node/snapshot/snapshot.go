@@ -1,13 +1,25 @@
-// Package snapshot is a member's state as a stream of checked chunks.
+// Package snapshot is a member's state as a stream of checked chunks, which can be cut and taken up again.
 //
-// # Format (version 1, frozen; integers little-endian)
+// # Format (version 2; integers little-endian)
+//
+// The receiver speaks first, and says what it holds of a snapshot that was cut:
+//
+//	held
+//	0   8   zero, then magic "RAFTSR\x02": the last byte is the version
+//	8   8   identity of the snapshot, 0 for none
+//	16  8   number of chunks held, from the first on
+//	24  4   CRC-32C of their checksums in order
+//	28  4   1 while another snapshot is being received, else 0: then nothing may follow
+//	32  4   CRC-32C of everything before
+//
+// The sender goes on with that snapshot, if it still knows it, or begins another:
 //
 //	header
-//	0   8   magic "RAFTSNP\x01": the last byte is the version
+//	0   8   magic "RAFTSNP\x02": the last byte is the version
 //	8   4   n, the length of the meta that follows, at most 1 MiB
 //	12  4   CRC-32C of the meta
 //	16  n   meta: cluster ID (8), sender's term (8), base index (8), base term (8), configuration index (8),
-//	        then the membership's byte form
+//	        identity (8), number of the first chunk that follows (8), then the membership's byte form
 //
 //	chunk, any number of them
 //	0   4   length, at least 1 and at most MaxChunk
@@ -16,7 +28,8 @@
 //
 //	footer
 //	0   4   zero
-//	4   4   CRC-32C of the number of chunks (8 bytes) and of all chunk checksums in order
+//	4   4   CRC-32C of the number of chunks (8 bytes) and of the CRC-32C (4 bytes) of all chunk checksums in order,
+//	        those of chunks that came before a cut included
 //
 // A reader that meets anything else, or the end of the stream before the footer, has no snapshot.
 package snapshot
@@ -32,18 +45,30 @@ import (
 )
 
 const (
-	magic = "RAFTSNP\x01"
+	magic = "RAFTSNP\x02"
 	// MaxChunk bounds a chunk in bytes.
 	MaxChunk = 32 << 20
 	maxMeta  = 1 << 20
-	metaSize = 40
+	metaSize = 56
 )
 
-// ErrMalformed marks a stream that is not a whole, undamaged snapshot.
-var ErrMalformed = errors.New("not a whole snapshot")
+var (
+	// ErrMalformed marks a stream that is not a whole, undamaged snapshot.
+	ErrMalformed = errors.New("not a whole snapshot")
+	// ErrCut marks a stream that ended too early; what came before is good, and another stream may go on from there.
+	// Such an error matches ErrMalformed as well.
+	ErrCut = errors.New("stream was cut")
+)
+
+// ID names one snapshot: 64 random bits, drawn by its sender. Zero is none.
+type ID uint64
+
+// String renders the identity as 16 hex digits.
+func (i ID) String() string { return fmt.Sprintf("%016x", uint64(i)) }
 
 // Meta says what a snapshot is of.
 type Meta struct {
+	ID      ID
 	Cluster raft.ClusterID
 	Term    raft.Term // of the sender
 	Base    raft.Base // how far the state is, with the membership in force there
@@ -72,16 +97,19 @@ func (t *tally) footer() uint32 {
 	return crc32.Checksum(binary.LittleEndian.AppendUint32(b, t.sum), castagnoli())
 }
 
-// Writer writes one snapshot.
+// Writer writes one snapshot, or what is left of it.
 type Writer struct {
 	w io.Writer
 	tally
 }
 
-// NewWriter writes the header.
-func NewWriter(w io.Writer, m Meta) (*Writer, error) {
+// NewWriter writes the header. The chunks that held tells of are left out.
+func NewWriter(w io.Writer, m Meta, held Held) (*Writer, error) {
 	var meta []byte
-	for _, v := range []uint64{uint64(m.Cluster), uint64(m.Term), uint64(m.Base.Position.Index), uint64(m.Base.Position.Term), uint64(m.Base.Config)} {
+	for _, v := range []uint64{
+		uint64(m.Cluster), uint64(m.Term), uint64(m.Base.Position.Index), uint64(m.Base.Position.Term), uint64(m.Base.Config),
+		uint64(m.ID), held.Chunks,
+	} {
 		meta = binary.LittleEndian.AppendUint64(meta, v)
 	}
 	meta = m.Base.Membership.AppendTo(meta)
@@ -90,7 +118,7 @@ func NewWriter(w io.Writer, m Meta) (*Writer, error) {
 	if _, err := w.Write(append(head, meta...)); err != nil {
 		return nil, fmt.Errorf("write snapshot header: %w", err)
 	}
-	return &Writer{w: w}, nil
+	return &Writer{w: w, tally: held.tally()}, nil
 }
 
 // Chunk writes one chunk; an empty or oversized one is an error.
@@ -119,7 +147,7 @@ func (w *Writer) Close() error {
 	return nil
 }
 
-// Reader reads one snapshot.
+// Reader reads one snapshot, or what is left of it.
 type Reader struct {
 	r    io.Reader
 	meta Meta
@@ -128,20 +156,21 @@ type Reader struct {
 	done bool
 }
 
-// NewReader reads and checks the header.
-func NewReader(r io.Reader) (*Reader, error) {
+// NewReader reads and checks the header. held is what this side has told that it holds.
+func NewReader(r io.Reader, held Held) (*Reader, error) {
 	var head [16]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return nil, fmt.Errorf("snapshot header: %w", errors.Join(err, ErrMalformed))
+		return nil, fmt.Errorf("snapshot header: %w", errors.Join(err, ErrCut, ErrMalformed))
 	}
 	n := binary.LittleEndian.Uint32(head[8:])
 	if string(head[:8]) != magic || n < metaSize || n > maxMeta {
 		return nil, fmt.Errorf("snapshot header %x: %w", head, ErrMalformed)
 	}
-	meta := make([]byte, n)
-	if _, err := io.ReadFull(r, meta); err != nil {
-		return nil, fmt.Errorf("snapshot meta: %w", errors.Join(err, ErrMalformed))
+	out := &Reader{r: r}
+	if err := out.fill(int(n)); err != nil {
+		return nil, fmt.Errorf("snapshot meta: %w", errors.Join(err, ErrCut, ErrMalformed))
 	}
+	meta := out.buf
 	if crc32.Checksum(meta, castagnoli()) != binary.LittleEndian.Uint32(head[12:]) {
 		return nil, fmt.Errorf("snapshot meta does not verify: %w", ErrMalformed)
 	}
@@ -150,11 +179,21 @@ func NewReader(r io.Reader) (*Reader, error) {
 		return nil, fmt.Errorf("snapshot meta: %w", errors.Join(err, ErrMalformed))
 	}
 	u := func(at int) uint64 { return binary.LittleEndian.Uint64(meta[at:]) }
-	return &Reader{r: r, meta: Meta{
-		Cluster: raft.ClusterID(u(0)), Term: raft.Term(u(8)),
+	out.meta = Meta{
+		ID: ID(u(40)), Cluster: raft.ClusterID(u(0)), Term: raft.Term(u(8)),
 		Base: raft.Base{Position: raft.Position{Index: raft.Index(u(16)), Term: raft.Term(u(24))}, Config: raft.Index(u(32)), Membership: membership},
-	}}, nil
+	}
+	if first := u(48); first != 0 {
+		if out.meta.ID != held.ID || first != held.Chunks {
+			return nil, fmt.Errorf("snapshot %v goes on at chunk %d, but %d chunks of %v are held: %w", out.meta.ID, first, held.Chunks, held.ID, ErrMalformed)
+		}
+		out.tally = held.tally()
+	}
+	return out, nil
 }
+
+// Held is what has come so far; with more than no chunk right after NewReader the stream goes on where another was cut.
+func (r *Reader) Held() Held { return Held{ID: r.meta.ID, Chunks: r.count, Sum: r.sum} }
 
 // Meta says what the snapshot is of.
 func (r *Reader) Meta() Meta { return r.meta }
@@ -166,7 +205,7 @@ func (r *Reader) Next() ([]byte, error) {
 	}
 	var head [8]byte
 	if _, err := io.ReadFull(r.r, head[:]); err != nil {
-		return nil, fmt.Errorf("snapshot ends after %d chunks: %w", r.count, errors.Join(err, ErrMalformed))
+		return nil, fmt.Errorf("snapshot ends after %d chunks: %w", r.count, errors.Join(err, ErrCut, ErrMalformed))
 	}
 	n, sum := binary.LittleEndian.Uint32(head[:]), binary.LittleEndian.Uint32(head[4:])
 	if n == 0 {
@@ -180,7 +219,7 @@ func (r *Reader) Next() ([]byte, error) {
 		return nil, fmt.Errorf("snapshot chunk %d claims %d bytes, the bound is %d: %w", r.count, n, MaxChunk, ErrMalformed)
 	}
 	if err := r.fill(int(n)); err != nil {
-		return nil, fmt.Errorf("snapshot ends within chunk %d: %w", r.count, errors.Join(err, ErrMalformed))
+		return nil, fmt.Errorf("snapshot ends within chunk %d: %w", r.count, errors.Join(err, ErrCut, ErrMalformed))
 	}
 	if r.chunk(r.buf) != sum {
 		return nil, fmt.Errorf("snapshot chunk %d does not verify: %w", r.count, ErrMalformed)

@@ -14,12 +14,12 @@ import (
 )
 
 func sampleMeta() Meta {
-	return Meta{Cluster: 5, Term: 3, Base: raft.Base{Position: raft.Position{Index: 9, Term: 2}, Config: 4, Membership: raft.Membership{Members: []raft.Member{{ID: 1, Name: "a", Seat: raft.SeatVoter}}}}}
+	return Meta{ID: 0xabc, Cluster: 5, Term: 3, Base: raft.Base{Position: raft.Position{Index: 9, Term: 2}, Config: 4, Membership: raft.Membership{Members: []raft.Member{{ID: 1, Name: "a", Seat: raft.SeatVoter}}}}}
 }
 
 func sample(t testing.TB) []byte {
 	var b bytes.Buffer
-	w, err := NewWriter(&b, sampleMeta())
+	w, err := NewWriter(&b, sampleMeta(), Held{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func sample(t testing.TB) []byte {
 }
 
 func readAll(b []byte) (Meta, []string, error) {
-	r, err := NewReader(bytes.NewReader(b))
+	r, err := NewReader(bytes.NewReader(b), Held{})
 	if err != nil {
 		return Meta{}, nil, err
 	}
@@ -70,7 +70,7 @@ func TestEveryFault(t *testing.T) {
 				t.Fatalf("bit %d of byte %d flipped: %q %v", bit, i, chunks, err)
 			}
 		}
-		if _, _, err := readAll(whole[:i]); !errors.Is(err, ErrMalformed) {
+		if _, _, err := readAll(whole[:i]); !errors.Is(err, ErrMalformed) || !errors.Is(err, ErrCut) {
 			t.Fatalf("cut at %d: %v", i, err)
 		}
 	}
@@ -99,7 +99,7 @@ func TestChunksKeepTheirPlace(t *testing.T) {
 }
 
 func TestChunkBounds(t *testing.T) {
-	w, err := NewWriter(io.Discard, Meta{})
+	w, err := NewWriter(io.Discard, Meta{}, Held{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func (f *failing) Write(b []byte) (int, error) {
 func TestWriteErrorsAreReported(t *testing.T) {
 	for n := range sample(t) {
 		f := &failing{left: n}
-		w, err := NewWriter(f, sampleMeta())
+		w, err := NewWriter(f, sampleMeta(), Held{})
 		if err == nil {
 			err = errors.Join(w.Chunk([]byte("one")), w.Chunk([]byte("two")), w.Close())
 		}
@@ -156,9 +156,9 @@ func TestLengthsAllocateNothing(t *testing.T) {
 }
 
 func TestGolden(t *testing.T) {
-	const want = "52414654534e500137000000385caf1f05000000000000000300000000000000090000000000000002000000000000000400000000000000010101000000000000000201610000030000006ba721e06f6e6503000000e0511c0f74776f000000002cf1f18d"
+	const want = "52414654534e50024700000094dd119505000000000000000300000000000000090000000000000002000000000000000400000000000000bc0a0000000000000000000000000000010101000000000000000201610000030000006ba721e06f6e6503000000e0511c0f74776f000000002cf1f18d"
 	if got := hex.EncodeToString(sample(t)); got != want {
-		t.Fatalf("the format has changed (version 1 is frozen): %s, want %s", got, want)
+		t.Fatalf("the format has changed (version 2 is frozen): %s, want %s", got, want)
 	}
 }
 
@@ -173,7 +173,7 @@ func FuzzReader(f *testing.F) {
 			return
 		}
 		var again bytes.Buffer
-		w, err := NewWriter(&again, m)
+		w, err := NewWriter(&again, m, Held{})
 		for _, c := range chunks {
 			err = errors.Join(err, w.Chunk([]byte(c)))
 		}

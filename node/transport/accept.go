@@ -2,7 +2,6 @@ package transport
 
 import (
 	"bufio"
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -142,53 +141,6 @@ func (t *Transport) met(in hello, n int) bool {
 		t.sweepLocked()
 	}
 	return true
-}
-
-// takeSnapshot reads a snapshot stream and returns the receiver's verdict: a zero byte, or a length and a reason.
-func (t *Transport) takeSnapshot(c net.Conn, in hello) error {
-	err := t.cfg.Handler.Snapshot(in.Member, patient{c})
-	verdict := []byte{0}
-	if err != nil {
-		reason := clip(err.Error())
-		verdict = append([]byte{byte(max(1, len(reason)))}, reason...)
-	}
-	if err := c.SetWriteDeadline(time.Now().Add(helloTimeout)); err != nil {
-		return err
-	}
-	_, werr := c.Write(verdict)
-	return errors.Join(err, werr)
-}
-
-// SendSnapshot opens a stream of its own to the peer, lets write fill it, and waits for the receiver's verdict.
-func (t *Transport) SendSnapshot(ctx context.Context, to raft.MemberID, write func(io.Writer) error) error {
-	c, _, err := t.find(ctx, kindSnapshot, to)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	defer context.AfterFunc(ctx, func() { c.Close() })()
-	bw := bufio.NewWriterSize(patient{c}, 256<<10)
-	if err := write(bw); err != nil {
-		return err
-	}
-	if err := bw.Flush(); err != nil {
-		return err
-	}
-	var n [1]byte
-	if err := c.SetReadDeadline(time.Now().Add(2 * streamTimeout)); err != nil {
-		return err
-	}
-	if _, err := io.ReadFull(c, n[:]); err != nil {
-		return fmt.Errorf("wait for the verdict of member %v on its snapshot: %w", to, err)
-	}
-	if n[0] == 0 {
-		return nil
-	}
-	reason := make([]byte, n[0])
-	if _, err := io.ReadFull(c, reason); err != nil {
-		return err
-	}
-	return fmt.Errorf("member %v refused the snapshot: %s", to, reason)
 }
 
 // patient is a stream that fails when nothing moves for streamTimeout.

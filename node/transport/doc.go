@@ -6,7 +6,9 @@
 // Each side dials the other, and sends on the connection that it dialled; what arrives on one that it
 // accepted is only read. Names are resolved afresh at every dial. A peer is tried at the address that worked
 // last, at its hints, then at every address that discovery knows, and the handshake tells who answers: the map
-// from member to address is learned, not configured. Snapshots go on connections of their own.
+// from member to address is learned, not configured. Snapshots go on connections of their own, on which both sides
+// speak (package snapshot says what); at the end of the stream the receiver answers with one zero byte, or with the
+// length (1) of a reason and the reason. A member's new snapshot connection ends the one before it, which may hang.
 //
 // # Handshake (version 1; integers little-endian)
 //

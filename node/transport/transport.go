@@ -23,8 +23,9 @@ type Handler interface {
 	Unreachable(peer raft.MemberID)
 	// Adopt makes this unjoined member one of that cluster, durably, or refuses.
 	Adopt(cluster raft.ClusterID) error
-	// Snapshot takes in a snapshot stream; nil means that this member holds it durably.
-	Snapshot(from raft.MemberID, r io.Reader) error
+	// Snapshot speaks with a member that sends a snapshot, and takes it in; nil means that this member holds it
+	// durably. A member has one such connection at most.
+	Snapshot(from raft.MemberID, connection io.ReadWriter) error
 }
 
 // Config is what a transport is made of.
@@ -90,6 +91,7 @@ type Transport struct {
 		peers   map[raft.MemberID]*peer
 		learned map[raft.MemberID]string // who answered where
 		conns   map[net.Conn]bool        // accepted
+		streams map[raft.MemberID]*stream
 		closed  bool
 	}
 }
@@ -106,6 +108,7 @@ func New(cfg Config) *Transport {
 	t := &Transport{cfg: cfg}
 	t.ctx, t.stop = context.WithCancel(context.Background())
 	t.mu.peers, t.mu.learned, t.mu.conns = map[raft.MemberID]*peer{}, map[raft.MemberID]string{}, map[net.Conn]bool{}
+	t.mu.streams = map[raft.MemberID]*stream{}
 	t.wg.Go(t.accept)
 	return t
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,7 +22,7 @@ type sink struct {
 	connected chan raft.Boot
 	lost      chan raft.MemberID
 	adopt     func(raft.ClusterID) error
-	snapshot  func(io.Reader) error
+	snapshot  func(io.ReadWriter) error
 }
 
 func newSink() *sink {
@@ -46,7 +47,7 @@ func (s *sink) Adopt(c raft.ClusterID) error {
 	}
 	return s.adopt(c)
 }
-func (s *sink) Snapshot(_ raft.MemberID, r io.Reader) error { return s.snapshot(r) }
+func (s *sink) Snapshot(_ raft.MemberID, c io.ReadWriter) error { return s.snapshot(c) }
 
 // end is one transport on loopback.
 type end struct {
@@ -229,7 +230,7 @@ func TestSnapshotStream(t *testing.T) {
 	a := start(t, Identity{Member: 1, Cluster: 9, Boot: 1}, nil)
 	a.SetPeers([]Peer{{ID: 2, Addresses: []string{b.address}}})
 	data := bytes.Repeat([]byte("snapshot"), 1<<17)
-	b.snapshot = func(r io.Reader) error {
+	b.snapshot = func(r io.ReadWriter) error {
 		got := make([]byte, len(data))
 		if _, err := io.ReadFull(r, got); err != nil {
 			return err
@@ -239,27 +240,78 @@ func TestSnapshotStream(t *testing.T) {
 		}
 		return nil
 	}
-	write := func(w io.Writer) error { _, err := w.Write(data); return err }
+	write := func(w io.ReadWriter) error { _, err := w.Write(data); return err }
 	if err := a.SendSnapshot(t.Context(), 2, write); err != nil {
 		t.Fatal(err)
 	}
-	b.snapshot = func(r io.Reader) error { return errors.New("no room") }
-	if err := a.SendSnapshot(t.Context(), 2, write); err == nil {
-		t.Fatal("a refused snapshot counts as sent")
+	b.snapshot = func(r io.ReadWriter) error {
+		_, err := io.ReadFull(r, make([]byte, len(data)))
+		return errors.Join(err, errors.New("no room"))
+	}
+	if err := a.SendSnapshot(t.Context(), 2, write); !errors.Is(err, ErrRefused) {
+		t.Fatalf("refused: %v", err)
 	}
 	broken := errors.New("source is gone")
 	heard := make(chan error, 1)
-	b.snapshot = func(r io.Reader) error {
+	b.snapshot = func(r io.ReadWriter) error {
 		_, err := io.ReadFull(r, make([]byte, len(data)))
 		heard <- err
 		return err
 	}
-	err := a.SendSnapshot(t.Context(), 2, func(w io.Writer) error { _, _ = w.Write(data[:10]); return broken })
+	err := a.SendSnapshot(t.Context(), 2, func(w io.ReadWriter) error { _, _ = w.Write(data[:10]); return broken })
 	if !errors.Is(err, broken) {
 		t.Fatalf("broken source: %v", err)
 	}
 	if err := wait(t, "the receiver to notice", heard); err == nil {
 		t.Fatal("the receiver took half a snapshot for a whole one")
+	}
+}
+
+// TestSnapshotConnectionIsReplaced: a sender's new connection ends its old one, which hangs, before it is heard; both
+// sides speak on it.
+func TestSnapshotConnectionIsReplaced(t *testing.T) {
+	b := start(t, Identity{Member: 2, Cluster: 9, Boot: 1}, nil)
+	a := start(t, Identity{Member: 1, Cluster: 9, Boot: 1}, nil)
+	a.SetPeers([]Peer{{ID: 2, Addresses: []string{b.address}}})
+	began, ended := make(chan int, 2), make(chan error, 2)
+	var turn atomic.Int32
+	b.snapshot = func(c io.ReadWriter) error {
+		n := int(turn.Add(1))
+		if _, err := c.Write([]byte{byte(n)}); err != nil {
+			return err
+		}
+		began <- n
+		_, err := io.ReadFull(c, make([]byte, 4))
+		ended <- err
+		return err
+	}
+	speak := func(word string, hang <-chan struct{}) func(io.ReadWriter) error {
+		return func(c io.ReadWriter) error {
+			if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+				return err
+			}
+			if hang != nil {
+				<-hang
+			}
+			_, err := c.Write([]byte(word))
+			return err
+		}
+	}
+	hang, first := make(chan struct{}), make(chan error, 1)
+	go func() { first <- a.SendSnapshot(t.Context(), 2, speak("lost", hang)) }()
+	wait(t, "the first stream", began)
+	if err := a.SendSnapshot(t.Context(), 2, speak("good", nil)); err != nil {
+		t.Fatal(err)
+	}
+	if err := wait(t, "the first stream's end", ended); err == nil {
+		t.Error("the first stream was heard to its end")
+	}
+	if err := wait(t, "the second stream's end", ended); err != nil {
+		t.Error(err)
+	}
+	close(hang)
+	if err := wait(t, "the first sender's end", first); err == nil {
+		t.Error("the first sender believes that it was heard")
 	}
 }
 
