@@ -112,6 +112,11 @@ bench: build ## measure beside etcd; BENCH_FLAGS='--quick' is a smoke test, see 
 	cd hack/bench && go build -o $(BIN)/bench . && go build -o $(BIN)/bench-etcd ./etcd
 	$(BIN)/bench --raftsman $(BIN)/raftsman --etcd $(BIN)/bench-etcd $(BENCH_FLAGS)
 
+.PHONY: join
+join: build ## measure how a member joins a filled store under load; JOIN_FLAGS='--gigabytes 0.3' for a small one
+	cd hack/bench && go build -o $(BIN)/bench .
+	$(BIN)/bench join --raftsman $(BIN)/raftsman $(JOIN_FLAGS)
+
 .PHONY: clean
 clean: ## remove what was built here
 	rm -rf $(BIN) $(DIST)

@@ -17,7 +17,11 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := bench(ctx, os.Args[1:]); err != nil {
+	what, args := bench, os.Args[1:]
+	if len(args) > 0 && args[0] == "join" {
+		what, args = join, args[1:]
+	}
+	if err := what(ctx, args); err != nil {
 		if !errors.Is(err, flag.ErrHelp) {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 		}
