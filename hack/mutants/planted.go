@@ -80,8 +80,8 @@ func storage() []bug {
 			{"node/kv/store.go", "	m, err := readMeta(v.gen.db.NewDurableIter)", "	m, err := readMeta(v.gen.db.NewIter)"},
 			{"node/kv/store.go", "	return v.gen.db.Flush()\n}\n\n// Size", "	return nil\n}\n\n// Size"},
 		}},
-		one("applied before locally durable", "node/raft/core.go",
-			"	upTo := min(c.commit, c.durable)", "	upTo := c.commit"),
+		one("applied before locally durable", "node/raft/repair.go",
+			"	upTo := min(c.commit, c.durable)\n	for", "	upTo := c.commit\n	for"),
 	}
 }
 
@@ -92,6 +92,8 @@ func membership() []bug {
 			"	return min(in, reached(j.Outgoing, value))", "	return in"),
 		one("a removed member still counted", "node/raft/types.go",
 			"		if x.Seat == SeatVoter || x.Seat == SeatIncoming {", "		if x.Seat != SeatLearner {"),
+		one("an ack past a hole", "node/raft/replicate.go",
+			"AppendReply{Match: c.readable(last)}", "AppendReply{Match: last}"),
 		one("an ack past what is durable", "node/raft/core.go",
 			"c.durable = max(c.durable, c.marks[n].last)", "c.durable = max(c.durable, c.handed)"),
 	}
