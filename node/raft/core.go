@@ -68,6 +68,9 @@ type Core struct {
 	stepDowns    uint64
 	lastStepDown string
 
+	space   Space // of this member's own disk
+	verdict Space // what the leader takes, as last heard or judged
+
 	repair repair
 	reset  *Base // a snapshot's base that the next batch restarts the log at
 	out    Output
@@ -132,7 +135,7 @@ func (c *Core) Tick() {
 	}
 	switch {
 	case c.elapsed < c.timeout:
-	case c.mayCampaign() && c.diskAge() < c.cfg.DiskPatienceTicks:
+	case c.mayCampaign() && c.diskAge() < c.cfg.DiskPatienceTicks && !c.yields():
 		c.becomePreCandidate()
 	case c.leader != 0:
 		c.becomeFollower(c.hard.Term, 0, "")
@@ -146,6 +149,7 @@ func (c *Core) tickLeader() {
 		return
 	}
 	c.tickTransfer()
+	c.tickSpace()
 	if c.elapsed >= c.cfg.ElectionTicks {
 		c.elapsed = 0
 		if !c.heardFromQuorum() {

@@ -6,7 +6,7 @@ import (
 )
 
 // refusals names every Refusal, in its order, for scripts and tables.
-var refusals = [...]string{"not refused", "no leader", "busy", "transferring", "stale config", "in flight", "unknown member", "exists", "lagging", "invalid"}
+var refusals = [...]string{"not refused", "no leader", "busy", "transferring", "stale config", "in flight", "unknown member", "exists", "lagging", "invalid", "no space"}
 
 // kind names a message body as scripts and tables do.
 func kind(b Body) string { return strings.TrimPrefix(fmt.Sprintf("%T", b), "raft.") }
@@ -48,9 +48,9 @@ func describeBody(b Body) string {
 		}
 		return fmt.Sprintf(" match=%d", b.Match)
 	case Heartbeat:
-		return fmt.Sprintf(" commit=%d%s", b.Commit, numbered(" read=", b.Read))
+		return fmt.Sprintf(" commit=%d%s%s", b.Commit, numbered(" read=", b.Read), describeSpace(b.Space))
 	case HeartbeatReply:
-		return numbered(" read=", b.Read)
+		return numbered(" read=", b.Read) + describeSpace(b.Space)
 	case Forward:
 		refs := ""
 		for _, p := range b.Proposals {
@@ -77,6 +77,8 @@ func describeBody(b Body) string {
 	}
 	return ""
 }
+
+func describeSpace(s Space) string { return flagged(" low", s.Low) + flagged(" out", s.Out) }
 
 func flagged(name string, on bool) string {
 	if on {

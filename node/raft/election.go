@@ -161,6 +161,7 @@ func (c *Core) becomeLeader() {
 		c.uncommitted += len(c.log.slice(i, i, 1)[0].Payload)
 	}
 	c.adoptPeers(c.log.config().membership)
+	c.judgeSpace()
 	c.noop = c.log.last.Index + 1
 	c.append(EntryNoop, nil)
 	for _, p := range c.peers {

@@ -170,7 +170,7 @@ func body(l *lab, kind string) Body {
 		RepairRequest{From: 1, To: 2}, RepairReply{First: 9, Entries: commands(1, 4)}, SnapshotRequest{Min: 1},
 		Propose{Proposals: []Proposal{{Ref: 74, Payload: []byte("p")}}}, Read{Ref: 75}, ChangeMembership{Ref: 76, Change: Change{Remove: []MemberID{3}}}, Transfer{Ref: 77, To: 2},
 		Applied{Index: l.Core.applied}, Fetched{To: 2}, SnapshotSent{To: 2, OK: true},
-		Compacted{Base: Base{Position: Position{1, 1}, Config: 1, Membership: voters(3)}}, Connected{Peer: 2, Boot: 2}, Unreachable{Peer: 2},
+		Compacted{Base: Base{Position: Position{1, 1}, Config: 1, Membership: voters(3)}}, Connected{Peer: 2, Boot: 2}, Unreachable{Peer: 2}, Space{Low: true},
 	} {
 		if fmt.Sprintf("raft.%s", kind) == fmt.Sprintf("%T", b) {
 			return b
@@ -413,5 +413,6 @@ func localTable() []cell {
 		{"Compacted", "", all("takes note")},
 		{"Connected", "", [4]string{"takes note", "takes note", "takes note", "sends Append"}},
 		{"Unreachable", "", [4]string{"refuses to clients", "ignored", "ignored", "takes note"}},
+		{"Space", "", all("takes note")},
 	}
 }

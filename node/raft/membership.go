@@ -22,6 +22,8 @@ func (c *Core) planChange(change Change) (Membership, Refusal) {
 		return Membership{}, RefusedNoLeader
 	case c.transferee != 0:
 		return Membership{}, RefusedTransferring
+	case c.verdict.Out:
+		return Membership{}, RefusedNoSpace
 	case change.Planned != 0 && change.Planned != in.index:
 		return Membership{}, RefusedStaleConfig
 	case c.commit < c.noop || in.index > c.commit || in.membership.Joint():

@@ -47,15 +47,18 @@ type AppendReply struct {
 	Hint     Position
 }
 
-// Heartbeat keeps followers; Read is the newest read round that it confirms, or 0.
+// Heartbeat keeps followers; Read is the newest read round that it confirms, or 0. Space is what the leader
+// takes of clients' commands.
 type Heartbeat struct {
 	Commit Index
 	Read   uint64
+	Space  Space
 }
 
-// HeartbeatReply echoes Read.
+// HeartbeatReply echoes Read, and tells how much space the sender's disk has.
 type HeartbeatReply struct {
-	Read uint64
+	Read  uint64
+	Space Space
 }
 
 // TimeoutNow tells a voter to campaign at once (thesis §3.10).
@@ -111,9 +114,11 @@ type SnapshotRequest struct {
 }
 
 // Proposal is one command on its way into the log. Ref is chosen by the member that proposes, to match
-// a refusal; the payload is opaque.
+// a refusal; the payload is opaque. Grows says that it lets the data grow, so that it is not taken when there is
+// little space.
 type Proposal struct {
 	Ref     uint64
+	Grows   bool
 	Payload []byte
 }
 
@@ -219,6 +224,7 @@ func (SnapshotSent) body()     {}
 func (Compacted) body()        {}
 func (Connected) body()        {}
 func (Unreachable) body()      {}
+func (Space) body()            {}
 
 // Refusal says why something was not taken. Nothing that is refused has been or will be done.
 type Refusal uint8
@@ -244,6 +250,8 @@ const (
 	RefusedLagging
 	// RefusedInvalid: the change is empty, contradicts itself, or would leave no voter.
 	RefusedInvalid
+	// RefusedNoSpace: the leader's disk, or those of too many voters, have too little space left for it.
+	RefusedNoSpace
 )
 
 // Refused answers a local request that was not taken. Forwarded says that the refusal came from another member:

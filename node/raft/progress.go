@@ -27,6 +27,8 @@ type progress struct {
 	declined    bool  // it was told to take over and did not
 	sentCommit  Index // highest commit index told
 	readAck     uint64
+	space       Space    // as it said last
+	told        bool     // it has said so in this reign
 	lastTick    Index    // match at the last heartbeat tick
 	inflight    []flight // in order of index; stream only
 	flightBytes int

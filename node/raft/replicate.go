@@ -40,6 +40,8 @@ func (c *Core) accept(ps []Proposal, refuse func(ref uint64, reason Refusal)) {
 		switch {
 		case c.transferee != 0:
 			refuse(p.Ref, RefusedTransferring)
+		case c.refusesSpace(p.Grows):
+			refuse(p.Ref, RefusedNoSpace)
 		case len(p.Payload) > MaxPayload:
 			refuse(p.Ref, RefusedInvalid)
 		case c.uncommitted > 0 && c.uncommitted+len(p.Payload) > c.cfg.MaxUncommittedBytes:
@@ -61,7 +63,7 @@ func (c *Core) forwarded(m Message, f Forward) {
 			refuse(p.Ref, RefusedNoLeader)
 		}
 	}
-	for reason := RefusedNot; reason <= RefusedInvalid; reason++ {
+	for reason := RefusedNot; reason <= RefusedNoSpace; reason++ {
 		if refs := refused[reason]; len(refs) > 0 {
 			c.early(m.From, ForwardRefused{Refs: refs, Reason: reason})
 		}
@@ -70,7 +72,7 @@ func (c *Core) forwarded(m Message, f Forward) {
 
 // replicate sends a peer what it lacks, within the bounds in flight.
 func (c *Core) replicate(p *progress) {
-	for !p.full(&c.cfg) {
+	for !p.full(&c.cfg) && !c.spares(p) {
 		if p.mode == ModeStream && p.next > c.log.last.Index {
 			if p.sentCommit < min(c.commit, p.match) {
 				c.heartbeat(p) // tells the commit index; no entry is there to carry it
@@ -198,12 +200,15 @@ func (c *Core) nudge(p *progress) {
 
 func (c *Core) heartbeat(p *progress) {
 	commit := min(c.commit, p.match)
-	c.early(p.id, Heartbeat{Commit: commit, Read: c.newestRound()})
+	c.early(p.id, Heartbeat{Commit: commit, Read: c.newestRound(), Space: c.verdict})
 	p.sentCommit = max(p.sentCommit, commit)
 }
 
 // appended is the follower's side of replication (thesis §3.5).
 func (c *Core) appended(from MemberID, a Append) {
+	if c.roomless(a) {
+		return // sent again once this member says that it has space
+	}
 	last := a.Prev.Index + Index(len(a.Entries))
 	entries := a.Entries
 	c.fill(entries)
@@ -285,6 +290,10 @@ func (c *Core) heartbeatReplied(from MemberID, r HeartbeatReply) {
 	}
 	p.active = true
 	p.readAck = max(p.readAck, r.Read)
+	if p.told = true; r.Space != p.space {
+		p.space = r.Space
+		c.judgeSpace()
+	}
 	c.confirmRounds()
 }
 

@@ -32,7 +32,8 @@ import (
 //	deliver, lose, repeat, hold [from=ID] [to=ID] [kind=KIND]   messages on their way: arrive, get lost, are
 //	                         doubled; hold shows them. With first, only the first that fits
 //	stream ok | fail         the oldest snapshot on its way arrives, or not
-//	propose ID PAYLOAD...    as one batch
+//	propose ID PAYLOAD... [grows]   as one batch; grows says that they let the data grow
+//	space ID [low] [out]     what its disk has left
 //	read ID
 //	change ID [add=(ID,...)] [promote=(ID,...)] [remove=(ID,...)] [planned=INDEX]
 //	transfer ID [to=ID]
@@ -160,9 +161,9 @@ func (s *story) ask() {
 	case "propose":
 		var ps []Proposal
 		for _, arg := range s.d.CmdArgs[1:] {
-			if arg.Key != "quiet" && arg.Key != "terse" {
+			if !slices.Contains([]string{"quiet", "terse", "grows"}, arg.Key) {
 				w.nextRef++
-				ps = append(ps, Proposal{Ref: w.nextRef, Payload: []byte(arg.Key)})
+				ps = append(ps, Proposal{Ref: w.nextRef, Grows: s.d.HasArg("grows"), Payload: []byte(arg.Key)})
 			}
 		}
 		w.local(s.node(), Propose{Proposals: ps})
@@ -179,6 +180,8 @@ func (s *story) ask() {
 		w.local(s.node(), Transfer{Ref: w.nextRef, To: s.id("to")})
 	case "compact":
 		w.compact(s.node(), Index(s.number("at", 0)))
+	case "space":
+		w.local(s.node(), Space{Low: s.d.HasArg("low"), Out: s.d.HasArg("out")})
 	case "unreachable":
 		w.local(s.node(), Unreachable{Peer: s.id("peer")})
 	case "state":

@@ -13,6 +13,8 @@ type Brief struct {
 	Lost       int
 	Repaired   uint64
 	Rebuilding bool
+	// Space is what the leader takes of clients' commands, as this member knows it.
+	Space Space
 }
 
 // Status is a core's report of itself.
@@ -30,7 +32,8 @@ type Status struct {
 	Transferee      MemberID
 	StepDowns       uint64
 	LastStepDown    string
-	Uncommitted     int // payload bytes of this leader's uncommitted entries
+	Uncommitted     int   // payload bytes of this leader's uncommitted entries
+	OwnSpace        Space // of this member's own disk
 }
 
 // Progress is the leader's view of one other member.
@@ -40,6 +43,7 @@ type Progress struct {
 	Mode        Mode
 	Active      bool
 	Caught      bool
+	Space       Space
 }
 
 // Brief reports what the owner of the core needs after every Take.
@@ -48,6 +52,7 @@ func (c *Core) Brief() Brief {
 		Role: c.role, Term: c.hard.Term, Leader: c.leader, Commit: c.commit,
 		First: c.log.base.Position.Index + 1, Last: c.log.last.Index, Config: c.config,
 		Lost: len(c.repair.lost), Repaired: c.repair.filled, Rebuilding: c.rebuilding(),
+		Space: c.verdict,
 	}
 }
 
@@ -63,9 +68,10 @@ func (c *Core) Status() Status {
 		Brief: c.Brief(), ID: c.cfg.ID, Boot: c.cfg.Boot, Vote: c.hard.Vote, Applied: c.applied, Durable: c.durable,
 		Membership: c.Membership(), ConfigCommitted: c.config <= c.commit,
 		Transferee: c.transferee, StepDowns: c.stepDowns, LastStepDown: c.lastStepDown, Uncommitted: c.uncommitted,
+		OwnSpace: c.space,
 	}
 	for _, p := range c.peers {
-		s.Progress = append(s.Progress, Progress{ID: p.id, Match: p.match, Next: p.next, Mode: p.mode, Active: p.alive(), Caught: c.caughtUp(p)})
+		s.Progress = append(s.Progress, Progress{ID: p.id, Match: p.match, Next: p.next, Mode: p.mode, Active: p.alive(), Caught: c.caughtUp(p), Space: p.space})
 	}
 	return s
 }

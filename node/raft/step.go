@@ -24,7 +24,7 @@ func (c *Core) Step(m Message) error {
 		// new boot: it might wait for this member alone.
 		switch m.Body.(type) {
 		case Heartbeat, VoteRequest:
-			c.early(m.From, HeartbeatReply{})
+			c.early(m.From, HeartbeatReply{Space: c.space})
 		}
 		return nil
 	}
@@ -107,7 +107,8 @@ func (c *Core) stepReign(m Message) error {
 	case Heartbeat:
 		c.heedLeader(m)
 		c.advanceCommit(b.Commit)
-		c.early(m.From, HeartbeatReply{Read: b.Read})
+		c.heedSpace(b.Space)
+		c.early(m.From, HeartbeatReply{Read: b.Read, Space: c.space})
 	case AppendReply:
 		if c.heedTerm(m) && c.role == RoleLeader {
 			c.appendReplied(m.From, b)
@@ -215,6 +216,8 @@ func (c *Core) stepLocal(body Body) error {
 		c.met(b.Peer, b.Boot)
 	case Unreachable:
 		c.unreachable(b.Peer)
+	case Space:
+		c.measured(b)
 	default:
 		return fmt.Errorf("local message of kind %T: %w", body, ErrMalformed)
 	}

@@ -63,8 +63,9 @@ func (c *Core) stays(id MemberID) bool {
 	return ok && (x.Seat == SeatVoter || x.Seat == SeatIncoming)
 }
 
-// heir is the voter that stays and is furthest ahead, those that answer before those that do not, and those that
-// did not take over when they were told to, such as one whose store is being rebuilt, last; nil if there is none.
+// heir is the voter that stays and is furthest ahead: those that answer before those that do not, those with space
+// before those without, and those that did not take over when they were told to, such as one whose store is being
+// rebuilt, last; nil if there is none.
 func (c *Core) heir() *progress {
 	var best *progress
 	better := func(p *progress) bool {
@@ -75,6 +76,8 @@ func (c *Core) heir() *progress {
 			return p.alive()
 		case p.declined != best.declined:
 			return best.declined
+		case p.space.Out != best.space.Out:
+			return best.space.Out
 		}
 		return p.match > best.match
 	}
