@@ -56,6 +56,7 @@ type Log struct {
 	end      raft.Index // the last entry, or the base when there is none
 	items    []byte     // second copy of what became durable since the last head
 	buf      []byte
+	spare    spare
 	failed   error
 
 	mu struct {
@@ -70,7 +71,7 @@ type Log struct {
 
 // Append makes batches durable, all of them with one write and one fdatasync. What does not fit the log (a gap, a
 // fill for a place that is not lost or is of another entry) is refused before anything is written. After any error
-// the log is dead: every later call returns it.
+// but ErrNoSpace the log is dead: every later call returns it.
 func (l *Log) Append(batches []raft.Batch) error {
 	if l.failed != nil {
 		return l.failed
@@ -80,7 +81,7 @@ func (l *Log) Append(batches []raft.Batch) error {
 	}
 	w, err := l.begin(sizeOf(batches))
 	if err != nil {
-		return l.fail(err)
+		return l.refused(err)
 	}
 	for i := range batches {
 		l.encode(w, &batches[i])
@@ -234,10 +235,12 @@ func (l *Log) Cut(base raft.Base) error {
 }
 
 func (l *Log) cut(base raft.Base) error {
+	before := l.base
 	l.base = base
 	w, err := l.begin(recordHeader + align + baseSize(base))
 	if err != nil {
-		return l.fail(err)
+		l.base = before
+		return l.refused(err)
 	}
 	w.add(kindCut, func(b []byte) []byte { return appendBase(b, base) })
 	if err := l.finish(w, true); err != nil {
@@ -313,7 +316,7 @@ func (l *Log) Close() error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var errs []error
+	errs := []error{l.closeSpare()}
 	for _, f := range l.mu.segments {
 		errs = append(errs, closeFile(f))
 	}

@@ -94,13 +94,9 @@ func (l *Log) openSegment(need int64) error {
 		l.unsynced, l.durable = false, l.write-1
 	}
 	number := l.number + 1
-	file, err := l.fs.Create(l.path(number))
+	file, size, err := l.segmentFile(l.path(number), max(l.opts.SegmentBytes, segmentHeader+need))
 	if err != nil {
 		return err
-	}
-	size := max(l.opts.SegmentBytes, segmentHeader+need)
-	if err := file.Preallocate(size); err != nil {
-		return errors.Join(err, file.Close())
 	}
 	h := appendSegmentHeader(nil, header{number: number, first: l.write, size: uint64(size)})
 	if _, err := file.WriteAt(h, 0); err != nil {

@@ -1,0 +1,103 @@
+package wal
+
+import (
+	"errors"
+	"math/rand/v2"
+	"testing"
+
+	"raftsman.dev/node/raft"
+	"raftsman.dev/node/vfs"
+)
+
+// TestSpareAndPowerLoss: with segments made ahead, whenever power is lost, what was acknowledged is found and nothing
+// else, a spare segment is never taken for one of the log, and another start makes its own.
+func TestSpareAndPowerLoss(t *testing.T) {
+	for seed := range uint64(8) {
+		disk := vfs.NewMem()
+		o := &workload{rng: rand.New(rand.NewPCG(seed, 9))}
+		l, _, err := Open(disk, "log", Options{SegmentBytes: 4096, Create: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for step := range 60 {
+			if step%3 > 0 {
+				if err := l.Reserve(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := o.step(l); err != nil {
+				t.Fatal(err)
+			}
+			for coin := range uint64(4) {
+				after := disk.Crash(rand.New(rand.NewPCG(seed, coin)))
+				again, got, err := Open(after, "log", Options{SegmentBytes: 4096})
+				if err != nil {
+					t.Fatalf("seed %d, step %d, coin %d: %v", seed, step, coin, err)
+				}
+				if !o.w.equal(got) {
+					t.Fatalf("seed %d, step %d, coin %d: found %d entries, acknowledged were %d", seed, step, coin, len(got.Entries), len(o.w.entries))
+				}
+				if err := again.Reserve(); err != nil {
+					t.Fatal(err)
+				}
+				resume(t, after, again, got)
+			}
+		}
+	}
+}
+
+// TestNoSpace: a full disk is met where the spare segment is made. From then on a segment's room is left; when that
+// is used up too, an append is refused, nothing of it is written, and the same append goes through once there is
+// space. Cuts give space back.
+func TestNoSpace(t *testing.T) {
+	disk := vfs.NewMem()
+	o := &workload{rng: rand.New(rand.NewPCG(1, 9))}
+	l, _, err := Open(disk, "log", Options{SegmentBytes: 4096, Create: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk.SetSize(2*4096 + 1000)
+	if err := l.Reserve(); err != nil {
+		t.Fatal(err)
+	}
+	taken, early := 0, 0
+	for {
+		b := raft.Batch{Entries: []raft.Entry{entry(int(o.w.last().Index)+1, 1, "0123456789")}}
+		err := l.Append([]raft.Batch{b})
+		if errors.Is(err, ErrNoSpace) {
+			break
+		}
+		if err != nil || taken > 1000 {
+			t.Fatalf("after %d appends: %v", taken, err)
+		}
+		o.w.apply(b)
+		taken++
+		if errors.Is(l.Reserve(), ErrNoSpace) {
+			early++
+		}
+	}
+	if early < 10 {
+		t.Errorf("told of the end of space %d appends before it, of %d", early, taken)
+	}
+	checkRead(t, l, o)
+	if _, got, err := Open(disk.Crash(rand.New(rand.NewPCG(1, 1))), "log", Options{SegmentBytes: 4096}); err != nil || !o.w.equal(got) {
+		t.Fatalf("a start on the full disk finds %d entries, want %d: %v", len(got.Entries), len(o.w.entries), err)
+	}
+	disk.SetSize(1 << 20)
+	b := raft.Batch{Entries: []raft.Entry{entry(int(o.w.last().Index)+1, 1, "0123456789")}}
+	if err := errors.Join(l.Append([]raft.Batch{b}), l.Reserve()); err != nil {
+		t.Fatalf("once there is space: %v", err)
+	}
+	o.w.apply(b)
+	checkRead(t, l, o)
+	before, _, _ := disk.Free(".")
+	if err := l.Cut(raft.Base{Position: o.w.last()}); err != nil {
+		t.Fatal(err)
+	}
+	if after, _, _ := disk.Free("."); after < before+2*4096 {
+		t.Errorf("a cut gave %d bytes back", after-before)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
