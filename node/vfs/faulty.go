@@ -203,6 +203,21 @@ func (f *Faulty) Lock(name string) (io.Closer, error) {
 	return f.under.Lock(name)
 }
 
+// Free implements FS: a rule with Space leaves what it has not let pass yet.
+func (f *Faulty) Free(dir string) (free, size int64, err error) {
+	if free, size, err = f.under.Free(dir); err != nil {
+		return 0, 0, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, r := range f.mu.rules {
+		if r.Space > 0 && strings.Contains(dir, r.Path) {
+			free, size = min(free, r.Space-r.written), min(size, r.Space)
+		}
+	}
+	return free, size, nil
+}
+
 // faultyFile is an open file under rules; its size and its closing are never hit.
 type faultyFile struct {
 	File

@@ -25,6 +25,7 @@ type Mem struct {
 		locks   map[*memNode]bool
 		renames uint64          // numbers given to renames
 		kept    map[uint64]bool // renames of which one half has been synced: so is the other
+		size    int64           // of the whole disk in bytes, 0: without bound
 	}
 }
 
@@ -70,7 +71,7 @@ func (m *Mem) Crash(rng *rand.Rand) *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	after := NewMem()
-	after.mu.root = m.mu.root.crash(rng, maps.Clone(m.mu.kept))
+	after.mu.root, after.mu.size = m.mu.root.crash(rng, maps.Clone(m.mu.kept)), m.mu.size
 	return after
 }
 

@@ -48,6 +48,9 @@ func (f *memFile) WriteAt(b []byte, at int64) (int, error) {
 		return 0, err
 	}
 	defer f.m.mu.Unlock()
+	if err := f.room("write", at+int64(len(b))); err != nil {
+		return 0, err
+	}
 	w := memWrite{at, append([]byte{}, b...)}
 	f.n.data = w.apply(f.n.data)
 	f.n.pending = append(f.n.pending, w)
@@ -83,6 +86,9 @@ func (f *memFile) Preallocate(size int64) error {
 		return err
 	}
 	defer f.m.mu.Unlock()
+	if err := f.room("preallocate", size); err != nil {
+		return err
+	}
 	if int64(len(f.n.data)) < size {
 		f.truncate(size)
 	}

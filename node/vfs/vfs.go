@@ -40,6 +40,8 @@ type FS interface {
 	// List names the entries of a directory in order; a missing one is an error matching fs.ErrNotExist.
 	List(dir string) ([]string, error)
 	SyncDir(dir string) error
+	// Free says how much space the file system that holds dir has left for this user, of how much, in bytes.
+	Free(dir string) (free, size int64, err error)
 	// Lock takes an exclusive lock until closed or the process ends; ErrLocked when another has it.
 	Lock(name string) (io.Closer, error)
 }
