@@ -34,6 +34,8 @@ type Options struct {
 	// Damaged hears, on any goroutine, of every damaged file that a read, a flush or a compaction meets: an
 	// error that matches ErrCorrupt and names the file. Who reads gets an error besides. nil tells Logger.
 	Damaged func(error)
+	// Full says what is done on a full disk.
+	Full lsm.Patience
 }
 
 func (o *Options) fill() {
@@ -117,7 +119,7 @@ func Open(dir string, opts Options) (*Store, error) {
 	s := &Store{dir: dir, opts: opts, engine: opts.Engine, cache: newMetaCache(opts.CacheSlots), hash: opts.Hash}
 	s.batch.s = s
 	if s.engine == nil {
-		s.engine = lsm.New(dir, lsm.Options{FS: opts.FS, MemTableBytes: opts.MemTableBytes, BlockCacheBytes: opts.BlockCacheBytes, Logger: opts.Logger})
+		s.engine = lsm.New(dir, lsm.Options{FS: opts.FS, MemTableBytes: opts.MemTableBytes, BlockCacheBytes: opts.BlockCacheBytes, Logger: opts.Logger, Full: opts.Full})
 	}
 	number, exists, err := s.engine.Current()
 	if err != nil {

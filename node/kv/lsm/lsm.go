@@ -28,6 +28,8 @@ type Options struct {
 	// BlockCacheBytes is the size of the block cache; memory tables come on top.
 	BlockCacheBytes int64
 	Logger          pebble.Logger
+	// Full says what is done on a full disk; the zero value is nothing.
+	Full Patience
 }
 
 // Engine keeps generations in one directory.
@@ -61,7 +63,7 @@ func (e *Engine) Open(number uint64, exists bool, damaged func(error)) (engine.D
 // options are those of every database.
 func (e *Engine) options(damaged func(error)) *pebble.Options {
 	options := &pebble.Options{
-		FS:                          orderedFS{e.opts.FS},
+		FS:                          newPatientFS(orderedFS{e.opts.FS}, e.opts.Full),
 		DisableWAL:                  true,
 		MemTableSize:                e.opts.MemTableBytes,
 		MemTableStopWritesThreshold: 4,

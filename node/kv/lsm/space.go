@@ -1,0 +1,150 @@
+package lsm
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Patience lets a store outlive a full disk. Pebble tries a table again for ever, without a pause, when there was no
+// space for it, and ends the process when there is none for its manifest.
+type Patience struct {
+	// Wait is called, on any goroutine, before what found no space is tried again, and holds it back as long as it
+	// does not return. Reads and, until the memory tables are full, batches go on meanwhile. nil: a full disk is an
+	// error like any other.
+	Wait func(error)
+	// Reserve is how many bytes of the disk no table takes: the manifest and the log go on in them.
+	Reserve uint64
+}
+
+// isNoSpace reports whether an error says that the disk is full.
+func isNoSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// patientFS is a file system on which tables that find no space fail, once after each Wait, and everything else that
+// finds none waits.
+type patientFS struct {
+	vfs.FS
+	p    Patience
+	full *atomic.Pointer[error] // what the last table found
+}
+
+func newPatientFS(fs vfs.FS, p Patience) vfs.FS {
+	if p.Wait == nil {
+		return fs
+	}
+	return patientFS{FS: fs, p: p, full: &atomic.Pointer[error]{}}
+}
+
+func isTable(name string) bool {
+	return strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".blob")
+}
+
+func (f patientFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if isTable(name) {
+		if err := f.full.Swap(nil); err != nil {
+			f.p.Wait(*err)
+		}
+		file, err := f.table(name, category)
+		return file, f.note(err)
+	}
+	for {
+		file, err := f.FS.Create(name, category)
+		if !isNoSpace(err) {
+			return f.wrap(file, name, err)
+		}
+		f.p.Wait(err)
+	}
+}
+
+func (f patientFS) table(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := f.reserved(name); err != nil {
+		return nil, err
+	}
+	file, err := f.FS.Create(name, category)
+	return f.wrap(file, name, err)
+}
+
+func (f patientFS) wrap(file vfs.File, name string, err error) (vfs.File, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &patientFile{File: file, fs: f, name: name, table: isTable(name)}, nil
+}
+
+// note remembers that a table found no space.
+func (f patientFS) note(err error) error {
+	if isNoSpace(err) {
+		f.full.Store(&err)
+	}
+	return err
+}
+
+// reserved refuses to write a table into what is kept for the manifest and the log.
+func (f patientFS) reserved(name string) error {
+	usage, err := f.FS.GetDiskUsage(f.PathDir(name))
+	if err == nil && usage.AvailBytes < f.p.Reserve {
+		return syscall.ENOSPC
+	}
+	return nil // a file system that cannot tell has no reserve
+}
+
+// patientFile is a file being written there.
+type patientFile struct {
+	vfs.File
+	fs      patientFS
+	name    string
+	table   bool
+	written int // bytes since the reserve was looked at
+}
+
+// reserveEvery is how many bytes of a table are written between two looks at the reserve.
+const reserveEvery = 1 << 20
+
+func (f *patientFile) Write(b []byte) (int, error) {
+	if f.table {
+		n, err := f.writeTable(b)
+		return n, f.fs.note(err)
+	}
+	done := 0
+	for {
+		n, err := f.File.Write(b[done:])
+		done += n
+		if !isNoSpace(err) {
+			return done, err
+		}
+		f.fs.p.Wait(err)
+	}
+}
+
+func (f *patientFile) writeTable(b []byte) (int, error) {
+	if f.written += len(b); f.written >= reserveEvery {
+		f.written = 0
+		if err := f.fs.reserved(f.name); err != nil {
+			return 0, err
+		}
+	}
+	n, err := f.File.Write(b)
+	if err == nil && n < len(b) {
+		err = io.ErrShortWrite
+	}
+	return n, err
+}
+
+// Sync notes a table that finds no space only now. It is never tried again.
+func (f *patientFile) Sync() error { return f.fs.noteTable(f, f.File.Sync()) }
+
+// SyncData is like Sync.
+func (f *patientFile) SyncData() error { return f.fs.noteTable(f, f.File.SyncData()) }
+
+func (f patientFS) noteTable(file *patientFile, err error) error {
+	if file.table {
+		return f.note(err)
+	}
+	return err
+}

@@ -1,0 +1,118 @@
+package kv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"raftsman.dev/node/kv/lsm"
+)
+
+// fullDisk is a disk that takes nothing more of some kind of file while it is full.
+type fullDisk struct {
+	full  atomic.Bool
+	files string
+	left  atomic.Uint64 // what it says that it has left
+}
+
+func (d *fullDisk) fs(under vfs.FS) vfs.FS {
+	return tellingFS{errorfs.Wrap(under, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if d.full.Load() && op.Kind == errorfs.OpFileWrite && strings.Contains(op.Path, d.files) {
+			return syscall.ENOSPC
+		}
+		return nil
+	})), d}
+}
+
+// tellingFS says what a disk has left.
+type tellingFS struct {
+	vfs.FS
+	d *fullDisk
+}
+
+func (f tellingFS) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	return vfs.DiskUsage{AvailBytes: f.d.left.Load()}, nil
+}
+
+// TestFullDisk: a flush that finds no space is held back, not failed and not tried without a pause; reads and
+// batches go on meanwhile; once there is space it goes on by itself, and nothing is lost.
+func TestFullDisk(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		files string
+		full  func(*fullDisk)
+	}{
+		{"no space for a table", ".sst", func(d *fullDisk) { d.full.Store(true) }},
+		{"no space for the manifest", "MANIFEST-", func(d *fullDisk) { d.full.Store(true) }},
+		{"only the reserve is left", "none", func(d *fullDisk) { d.left.Store(100) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			disk, under := &fullDisk{files: c.files}, vfs.NewMem()
+			disk.left.Store(1 << 30)
+			waits, more := make(chan error), make(chan struct{})
+			opts := small(disk.fs(under))
+			opts.Full = lsm.Patience{Reserve: 1 << 20, Wait: func(err error) { waits <- err; <-more }}
+			s := mustOpen(t, "s", opts)
+			filled(t, s, 1, 50)
+			c.full(disk)
+			flushed := make(chan error, 1)
+			go func() { flushed <- s.Flush() }()
+			for range 3 {
+				if err := <-waits; !errors.Is(err, syscall.ENOSPC) {
+					t.Fatalf("waits because of %v", err)
+				}
+				filled(t, s, s.Applied().Index+1, 10)
+				more <- struct{}{}
+			}
+			<-waits
+			disk.full.Store(false)
+			disk.left.Store(1 << 30)
+			more <- struct{}{}
+			if err := <-flushed; err != nil {
+				t.Fatalf("flush: %v", err)
+			}
+			durable, err := s.Durable()
+			if err != nil || durable < 50 {
+				t.Fatalf("%d durable: %v", durable, err)
+			}
+			must(t, s.Close())
+			s = mustOpen(t, "s", small(under))
+			if got := s.Applied().Index; got < 50 {
+				t.Errorf("after opening it again the store is at %d", got)
+			}
+			must(t, s.Close())
+		})
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// filled applies n puts of one key each from index on, and reads the last one back.
+func filled(t *testing.T, s *Store, from uint64, n int) {
+	t.Helper()
+	var entries []Entry
+	for i := from; i < from+uint64(n); i++ {
+		c := Command{ID: CommandID{Origin: 1, Boot: 1, Seq: i}, Floor: 1, Txn: Txn{Success: []Op{{Put: &PutRequest{Key: fmt.Appendf(nil, "k%d", i), Value: []byte("v")}}}}}
+		entries = append(entries, Entry{Index: i, Term: 1, Command: c.AppendTo(nil)})
+	}
+	if _, err := s.Apply(entries, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	last := fmt.Appendf(nil, "k%d", from+uint64(n)-1)
+	res, err := s.Read(context.Background(), Txn{Success: []Op{{Range: &RangeRequest{Key: last}}}})
+	if err != nil || len(res.Responses[0].Range.KVs) != 1 {
+		t.Fatalf("read %s: %+v %v", last, res, err)
+	}
+}
