@@ -11,7 +11,7 @@ import (
 // followers, and those that a snapshot is on its way to, still need, up to KeepSegments: past that a follower would
 // hold up the disk, and gets a snapshot.
 func (r *Replica) maybeCut() {
-	keep := raft.Index(r.tuning.KeepEntries)
+	keep := r.keep()
 	first := r.core.Brief().First
 	if r.cutting || r.switching || r.kept != nil || r.written < r.filled || r.applied < first+2*keep || r.applied < r.looked+keep/4 {
 		return

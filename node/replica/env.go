@@ -58,6 +58,7 @@ var reasons = [...]string{
 	raft.RefusedExists:        "the member to be added is there already",
 	raft.RefusedLagging:       "the learner to be promoted has not caught up",
 	raft.RefusedInvalid:       "the change is empty, contradicts itself, or would leave no voter",
+	raft.RefusedNoSpace:       "too little disk space is left",
 }
 
 // Outcome answers a proposal: Err is nil and Result is what the command did, or Err is one of the above.

@@ -138,7 +138,7 @@ func (r *Replica) answer(accepted []raft.Accepted, refused []raft.Refused) {
 
 func (r *Replica) refuse(f raft.Refused) {
 	if f.Forwarded {
-		r.waiters.returned(f.Ref, r.now)
+		r.waiters.returned(f.Ref, f.Reason, r.now)
 		return
 	}
 	r.waiters.refused(f.Ref, f.Reason, r.now)
@@ -175,6 +175,9 @@ func (r *Replica) report(out raft.Output) {
 // what was on its way to the old one may be lost.
 func (r *Replica) observe() {
 	s := r.core.Brief()
+	if now := r.room.now.Load(); now == nil || *now != s.Space {
+		r.room.now.Store(&s.Space)
+	}
 	if s.Config != r.config {
 		r.config = s.Config
 		r.env.MembershipChanged(r.core.Membership())

@@ -73,6 +73,8 @@ type Replica struct {
 	writer  Writer
 	applier Applier
 	reads   readRounds
+	room    room
+	low     bool // this member's own disk is low on space
 
 	now     uint64 // ticks since the start
 	applied raft.Index
@@ -190,8 +192,11 @@ func (r *Replica) Writer() *Writer   { return &r.writer }
 func (r *Replica) Applier() *Applier { return &r.applier }
 
 // Register gives a command its ID and its place among the waiting; the owner then hands it to Propose.
-// Safe for concurrent use. Errors: ErrBusy, ErrStopped, or one that matches kv.ErrMalformed; nothing was done.
+// Safe for concurrent use. Errors: ErrBusy, ErrNoSpace, ErrStopped, or one that matches kv.ErrMalformed; nothing was done.
 func (r *Replica) Register(cmd kv.Command, now uint64) (*Proposal, error) {
+	if r.room.refuses(&cmd) {
+		return nil, ErrNoSpace
+	}
 	return r.waiters.register(cmd, now+r.tuning.RequestTicks)
 }
 
@@ -210,7 +215,7 @@ func (r *Replica) Propose(ps []*Proposal) {
 	r.waiters.tried(ps, r.now+r.tuning.RetryTicks)
 	proposals := make([]raft.Proposal, len(ps))
 	for i, p := range ps {
-		proposals[i] = raft.Proposal{Ref: p.seq, Payload: p.payload}
+		proposals[i] = raft.Proposal{Ref: p.seq, Grows: p.grows, Payload: p.payload}
 	}
 	r.step(raft.Propose{Proposals: proposals})
 }

@@ -12,6 +12,7 @@ import (
 type Proposal struct {
 	seq     uint64
 	payload []byte
+	grows   bool
 	done    chan Outcome
 	// Owned by the waiters' lock:
 	open     int    // tries whose fate is not known
@@ -60,7 +61,7 @@ func (w *waiters) register(cmd kv.Command, deadline uint64) (*Proposal, error) {
 	case w.mu.next-w.mu.low >= uint64(w.maxCount) || w.mu.bytes >= w.maxBytes:
 		return nil, fmt.Errorf("%d proposals of %d bytes are waiting on this member: %w", len(w.mu.pending), w.mu.bytes, ErrBusy)
 	}
-	p := &Proposal{seq: w.mu.next, done: make(chan Outcome, 1), deadline: deadline}
+	p := &Proposal{seq: w.mu.next, grows: cmd.Grows(), done: make(chan Outcome, 1), deadline: deadline}
 	cmd.ID = kv.CommandID{Origin: uint64(w.origin), Boot: uint64(w.boot), Seq: p.seq}
 	cmd.Floor = w.mu.low
 	p.payload = cmd.AppendTo(nil)
@@ -102,11 +103,17 @@ func (w *waiters) tried(ps []*Proposal, retryAt uint64) {
 }
 
 // returned lets a proposal be tried again with the next tick. Another member says that it did not take it: that
-// holds for one copy, and another may have been taken, so what becomes of it stays unknown.
-func (w *waiters) returned(seq uint64, now uint64) {
+// holds for one copy, and another may have been taken, so what becomes of it stays unknown. Only for want of space
+// the client is told at once, if no other copy was sent: trying again is its own choice.
+func (w *waiters) returned(seq uint64, reason raft.Refusal, now uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if p := w.mu.pending[seq]; p != nil {
+	p := w.mu.pending[seq]
+	switch {
+	case p == nil:
+	case reason == raft.RefusedNoSpace && p.open == 1:
+		w.finishLocked(p, Outcome{Err: errNoSpaceThere})
+	default:
 		p.retry = now + 1
 	}
 }
@@ -120,11 +127,22 @@ func (w *waiters) refused(seq uint64, reason raft.Refusal, now uint64) {
 		return
 	}
 	p.open--
-	if reason == raft.RefusedBusy && p.open == 0 {
-		w.finishLocked(p, Outcome{Err: ErrBusy})
+	if err := final(reason); err != nil && p.open == 0 {
+		w.finishLocked(p, Outcome{Err: err})
 		return
 	}
 	p.retry = now + 1
+}
+
+// final is what a client is told at once of a refusal, nil where trying again by itself may help.
+func final(reason raft.Refusal) error {
+	switch reason {
+	case raft.RefusedBusy:
+		return ErrBusy
+	case raft.RefusedNoSpace:
+		return ErrNoSpace
+	}
+	return nil
 }
 
 // due gives up on proposals past their deadline and returns, in order, those that are to be tried again

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 
@@ -55,7 +56,8 @@ func supersedes(m, before *raft.Message) bool {
 	return ok && was && !a.Rejected && !b.Rejected && a.Match >= b.Match
 }
 
-// Run takes one turn. The zero Written means that there was nothing to do. After an error the log is
+// Run takes one turn. The zero Written means that there was nothing to do. After wal.ErrNoSpace the turn has not
+// happened: the writer has kept everything, and the next turn tries it again. After any other error the log is
 // dead and the process must stop: what was promised to nobody is lost, nothing else. The messages of a
 // turn are valid until the next one.
 func (w *Writer) Run() (Written, error) {
@@ -69,7 +71,18 @@ func (w *Writer) Run() (Written, error) {
 		return Written{Late: late}, nil
 	}
 	if err := w.log.Append(batches); err != nil {
+		if errors.Is(err, wal.ErrNoSpace) {
+			w.putBack()
+		}
 		return Written{}, fmt.Errorf("append %d batches to the log: %w", len(batches), err)
 	}
 	return Written{Seq: batches[len(batches)-1].Seq, Late: late}, nil
+}
+
+// putBack lets a turn that was not taken be the beginning of the next one.
+func (w *Writer) putBack() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.mu.batches, w.mu.late = append(w.batches, w.mu.batches...), append(w.late, w.mu.late...)
+	w.batches, w.late = nil, nil
 }

@@ -49,7 +49,7 @@ type envelope struct {
 	ToBoot   uint64
 	A, B, C  uint64 // numbers of the kind
 	Flags    uint8
-	Raw      []byte   // entries in their byte form
+	Raw      []byte   // entries in their byte form; of proposals, for each, whether it grows
 	Refs     []uint64 // proposals or refusals
 	Payloads [][]byte
 }
@@ -131,10 +131,10 @@ func (e *encoder) fill(m raft.Message) (kind uint8, err error) {
 		v.Flags, v.A, v.B, v.C = bit(b.Rejected), uint64(b.Match), uint64(b.Hint.Index), uint64(b.Hint.Term)
 		return frameAppendReply, nil
 	case raft.Heartbeat:
-		v.A, v.B = uint64(b.Commit), b.Read
+		v.Flags, v.A, v.B = bit(b.Space.Low, b.Space.Out), uint64(b.Commit), b.Read
 		return frameHeartbeat, nil
 	case raft.HeartbeatReply:
-		v.A = b.Read
+		v.Flags, v.A = bit(b.Space.Low, b.Space.Out), b.Read
 		return frameHeartbeatReply, nil
 	case raft.TimeoutNow:
 		return frameTimeoutNow, nil
@@ -159,11 +159,11 @@ func (e *encoder) fillRequest(body raft.Body) (kind uint8, err error) {
 	v := &e.env
 	switch b := body.(type) {
 	case raft.Forward:
-		e.refs, e.pays = e.refs[:0], e.pays[:0]
+		e.refs, e.pays, e.raw = e.refs[:0], e.pays[:0], e.raw[:0]
 		for _, p := range b.Proposals {
-			e.refs, e.pays = append(e.refs, p.Ref), append(e.pays, p.Payload)
+			e.refs, e.pays, e.raw = append(e.refs, p.Ref), append(e.pays, p.Payload), append(e.raw, bit(p.Grows))
 		}
-		v.Refs, v.Payloads = e.refs, e.pays
+		v.Refs, v.Payloads, v.Raw = e.refs, e.pays, e.raw
 		return frameForward, nil
 	case raft.ForwardRefused:
 		v.A, v.Refs = uint64(b.Reason), b.Refs
@@ -257,9 +257,9 @@ func (d *decoder) body(kind uint8) (raft.Body, error) {
 	case frameAppendReply:
 		return raft.AppendReply{Rejected: first, Match: raft.Index(v.A), Hint: raft.Position{Index: raft.Index(v.B), Term: raft.Term(v.C)}}, nil
 	case frameHeartbeat:
-		return raft.Heartbeat{Commit: raft.Index(v.A), Read: v.B}, nil
+		return raft.Heartbeat{Commit: raft.Index(v.A), Read: v.B, Space: raft.Space{Low: first, Out: second}}, nil
 	case frameHeartbeatReply:
-		return raft.HeartbeatReply{Read: v.A}, nil
+		return raft.HeartbeatReply{Read: v.A, Space: raft.Space{Low: first, Out: second}}, nil
 	case frameTimeoutNow:
 		return raft.TimeoutNow{}, nil
 	case frameForward:
@@ -299,12 +299,12 @@ func (d *decoder) entries() (entries []raft.Entry, err error) {
 
 func (d *decoder) forward() (raft.Body, error) {
 	v := &d.env
-	if len(v.Refs) != len(v.Payloads) {
-		return nil, fmt.Errorf("forward of %d refs and %d payloads: %w", len(v.Refs), len(v.Payloads), ErrFrame)
+	if len(v.Refs) != len(v.Payloads) || len(v.Refs) != len(v.Raw) {
+		return nil, fmt.Errorf("forward of %d refs, %d payloads and %d flags: %w", len(v.Refs), len(v.Payloads), len(v.Raw), ErrFrame)
 	}
 	f := raft.Forward{Proposals: make([]raft.Proposal, len(v.Refs))}
 	for i := range v.Refs {
-		f.Proposals[i] = raft.Proposal{Ref: v.Refs[i], Payload: v.Payloads[i]}
+		f.Proposals[i] = raft.Proposal{Ref: v.Refs[i], Grows: v.Raw[i]&1 != 0, Payload: v.Payloads[i]}
 	}
 	return f, nil
 }
