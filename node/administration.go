@@ -37,6 +37,8 @@ func (a adminNode) Status(ctx context.Context, options admin.StatusOptions) (adm
 	st.Applied = m.facts.applied.Load()
 	st.Forwarded, st.Snapshots = m.facts.forwarded.Load(), m.facts.snapshots.Load()
 	st.SnapshotStreams = m.streams.report()
+	st.Disk = &admin.Disk{FreeBytes: m.disk.free.Load(), SizeBytes: m.disk.size.Load(), Low: m.disk.low.Load(), Out: m.disk.out.Load()}
+	st.NoSpace = core.Space.Low
 	st.Ready = m.unready() == ""
 	if options.Hash {
 		hash, index, err := m.store.Hash()

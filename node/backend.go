@@ -60,6 +60,8 @@ func outcome(err error) error {
 		return etcdapi.ErrNoLeader
 	case errors.Is(err, replica.ErrBusy):
 		return etcdapi.ErrBusy
+	case errors.Is(err, replica.ErrNoSpace):
+		return etcdapi.ErrNoSpace
 	case errors.Is(err, replica.ErrUnknown):
 		return etcdapi.ErrTimeout
 	case errors.Is(err, replica.ErrStopped):
@@ -82,6 +84,8 @@ func refusal(r raft.Refusal) error {
 		return etcdapi.ErrLearnerNotReady
 	case raft.RefusedInvalid:
 		return etcdapi.ErrLastVoter
+	case raft.RefusedNoSpace:
+		return etcdapi.ErrNoSpace
 	}
 	return etcdapi.ErrUnhealthy
 }
@@ -102,8 +106,16 @@ func (m *Member) Status() etcdapi.Status {
 	return etcdapi.Status{
 		Version: apiVersion, StorageVersion: "3.7.0", DBSize: size, DBSizeInUse: size,
 		Leader: m.facts.leader.Load(), Index: m.facts.commit.Load(), Applied: m.facts.applied.Load(),
-		Learner: m.facts.seat(m.id.Member) == raft.SeatLearner,
+		Learner: m.facts.seat(m.id.Member) == raft.SeatLearner, Errors: m.alarms(),
 	}
+}
+
+// alarms are what etcd's own tools look for in a status.
+func (m *Member) alarms() []string {
+	if m.facts.noSpace.Load() {
+		return []string{"alarm:NOSPACE"}
+	}
+	return nil
 }
 
 // Members implements etcdapi.Backend.

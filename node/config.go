@@ -48,6 +48,12 @@ type Config struct {
 	// SnapshotBytesPerSecond bounds how fast this member sends its state to others, all of them together: faster
 	// is sooner there, slower leaves more to clients. Default 32 MiB, at least 1 MiB and at most 4 GiB.
 	SnapshotBytesPerSecond int
+	// LowSpaceBytes and OutOfSpaceBytes are what must be left on the data directory's volume. Below the first,
+	// clients' commands that let the data grow are refused with etcd's NOSPACE where this member leads, or where
+	// too many members are so; below the second, this member takes nothing more into its log. Nobody has to disarm
+	// anything: a quarter above the bound all is as before. Defaults: an eighth of the volume, at most 1 GiB, and
+	// a 32nd of it, at most 128 MiB.
+	LowSpaceBytes, OutOfSpaceBytes int64
 	// Limits bound client requests.
 	Limits etcdapi.Limits
 	// DrainTimeout bounds how long a stop waits for requests and for another leader. Default 5 s.
@@ -96,6 +102,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("--form and --managed contradict each other: under an operator only the operator decides who founds the cluster")
 	case c.HeartbeatInterval < 5*time.Millisecond:
 		return fmt.Errorf("--heartbeat-interval is %v: it must be at least 5ms", c.HeartbeatInterval)
+	case c.LowSpaceBytes < 0 || c.OutOfSpaceBytes < 0 || c.LowSpaceBytes > 0 && c.LowSpaceBytes < c.OutOfSpaceBytes:
+		return fmt.Errorf("--low-space-bytes is %d and --out-of-space-bytes is %d: they must be positive, and the second no larger than the first", c.LowSpaceBytes, c.OutOfSpaceBytes)
 	case c.ElectionTimeout < 3*c.HeartbeatInterval || c.ElectionTimeout > time.Minute:
 		return fmt.Errorf("--election-timeout is %v: it must be at least three heartbeat intervals (%v) and at most 1m", c.ElectionTimeout, 3*c.HeartbeatInterval)
 	case c.SnapshotBytesPerSecond < 1<<20 || c.SnapshotBytesPerSecond > 4<<30:

@@ -22,6 +22,7 @@ type facts struct {
 	rebuilding           atomic.Bool
 	membership           atomic.Pointer[raft.Membership]
 	removed, draining    atomic.Bool
+	noSpace              atomic.Bool // commands that let the data grow are refused
 }
 
 // observe is called by the owner after every turn.
@@ -37,6 +38,7 @@ func (f *facts) observe(r *replica.Replica) {
 	f.lost.Store(uint64(b.Lost))
 	f.repaired.Store(b.Repaired)
 	f.rebuilding.Store(b.Rebuilding)
+	f.noSpace.Store(b.Space.Low)
 	f.turns.Add(1)
 }
 

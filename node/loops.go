@@ -9,6 +9,7 @@ import (
 
 	"raftsman.dev/node/raft"
 	"raftsman.dev/node/replica"
+	"raftsman.dev/node/wal"
 )
 
 // sealAfter is how long the writer waits for more work before it writes the second copy of what it has made
@@ -76,7 +77,7 @@ func (m *Member) write() {
 				return
 			}
 		case <-m.writerReady:
-			if err := m.writeAll(); err != nil {
+			if err := errors.Join(m.writeAll(), m.reserve()); err != nil {
 				m.fail(err)
 				return
 			}
@@ -89,6 +90,10 @@ func (m *Member) write() {
 func (m *Member) writeAll() error {
 	for {
 		w, err := m.replica.Writer().Run()
+		if errors.Is(err, wal.ErrNoSpace) {
+			m.diskFull(err)
+			return nil // the writer has kept it; it is tried again with the next measure
+		}
 		if err != nil {
 			return err
 		}
@@ -219,7 +224,7 @@ func (m *Member) CutLog(base raft.Base) {
 func (m *Member) cut(base raft.Base) error {
 	durable, err := m.store.Durable()
 	if behind := int64(base.Position.Index) - int64(durable); err == nil && behind > 0 {
-		if behind < flushEntries*int64(m.cfg.KeepEntries) && m.log.Stats().Segments <= flushSegments {
+		if behind < flushEntries*int64(m.cfg.KeepEntries) && m.log.Stats().Segments <= flushSegments && !m.disk.low.Load() {
 			return fmt.Errorf("the store lacks %d durable entries: %w", behind, replica.ErrNotDurable)
 		}
 		if err = m.store.Flush(); err == nil {
@@ -232,7 +237,12 @@ func (m *Member) cut(base raft.Base) error {
 	if durable < uint64(base.Position.Index) {
 		return fmt.Errorf("the store holds %d durably after a flush, less than %d: the log is kept", durable, base.Position.Index)
 	}
-	return m.onLog(func() error { return m.log.Cut(base) })
+	err = m.onLog(func() error { return m.log.Cut(base) })
+	if errors.Is(err, wal.ErrNoSpace) {
+		m.diskFull(err)
+		return errors.Join(err, replica.ErrNotDurable)
+	}
+	return err
 }
 
 // MembershipChanged implements replica.Env.
@@ -266,6 +276,8 @@ func (m *Member) Events(events []raft.Event) {
 			m.cfg.Log.Info("the log has lost entries to its disk: peers are asked for them", "count", e.Count, "first", uint64(e.First), "last", uint64(e.Last))
 		case raft.EntriesRepaired:
 			m.cfg.Log.Info("entries of the log are repaired", "count", e.Count, "left", e.Left)
+		case raft.SpaceChanged:
+			m.cfg.Log.Info("the cluster's space changed", "space", e.Space.String())
 		case raft.ConfigChanged:
 			m.cfg.Log.Info("membership changed", "index", uint64(e.Index), "joint", e.Membership.Joint(), "members", e.Membership.String())
 		default:

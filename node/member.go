@@ -41,6 +41,7 @@ type Member struct {
 	inbox     *inbox
 	facts     facts
 	aside     asideStore
+	disk      diskFacts
 	ready     readiness
 
 	joining  sync.Mutex // over changes of the identity on disk
@@ -49,6 +50,7 @@ type Member struct {
 	incoming incoming
 
 	writerReady, applierReady chan struct{}
+	lookAtDisk                chan struct{}
 	logJobs                   chan func()
 
 	grpc  *grpc.Server
@@ -72,7 +74,7 @@ func Start(cfg Config) (*Member, error) {
 	}
 	m := &Member{
 		cfg: cfg, inbox: newInbox(), ending: make(chan struct{}), failure: make(chan error, 1), failed: make(chan struct{}),
-		writerReady: make(chan struct{}, 1), applierReady: make(chan struct{}, 1), logJobs: make(chan func()),
+		writerReady: make(chan struct{}, 1), applierReady: make(chan struct{}, 1), lookAtDisk: make(chan struct{}, 1), logJobs: make(chan func()),
 	}
 	m.outgoing = newOutgoing(cfg.SnapshotBytesPerSecond)
 	m.endingContext, m.end = context.WithCancel(context.Background())
@@ -138,6 +140,9 @@ func (m *Member) open() error {
 	}
 	m.dir, m.id = dir, dir.Identity()
 	m.cluster.Store(uint64(m.id.Cluster))
+	if err := m.measureDisk(); err != nil {
+		return err
+	}
 	restored, err := m.openDisk()
 	if err != nil {
 		return err
@@ -179,6 +184,7 @@ func (m *Member) assemble(restored raft.Restored) error {
 		return fmt.Errorf("data directory %s: %w", m.cfg.DataDir, err)
 	}
 	m.replica = r
+	r.Space(m.disk.space())
 	m.facts.observe(r)
 	m.aside.until = r.Brief().Commit
 	return nil
@@ -197,6 +203,7 @@ func (m *Member) run() {
 	m.wg.Go(m.own)
 	m.wg.Go(m.write)
 	m.wg.Go(m.apply)
+	m.wg.Go(m.watchDisk)
 	m.serve()
 	m.cfg.Log.Info("member is up", "member", m.id.Member.String(), "cluster", raft.ClusterID(m.cluster.Load()).String(), "boot", uint64(m.id.Boot),
 		"client", m.ports.client.Addr().String(), "peer", m.ports.peer.Addr().String(), "metrics", m.ports.metrics.Addr().String(), "admin", m.ports.admin.Addr().String())
@@ -329,15 +336,30 @@ func (m *Member) closeDisk() error {
 	return errors.Join(errs...)
 }
 
-// closeStore flushes and closes the store, unless its database has failed: that one tries for ever, and what it
-// lacks is in the log.
+// closeStore flushes and closes the store, unless its database has failed or finds no space: that one tries for
+// ever, and what it lacks is in the log.
 func (m *Member) closeStore() error {
 	closed := make(chan error, 1)
-	go func() { closed <- errors.Join(m.store.Flush(), m.store.Close()) }()
-	select {
-	case err := <-closed:
-		return err
-	case <-m.failed:
-		return nil
+	go func() {
+		var err error
+		if !m.disk.out.Load() {
+			err = m.store.Flush()
+		}
+		closed <- errors.Join(err, m.store.Close())
+	}()
+	patience := time.NewTimer(m.cfg.DrainTimeout)
+	defer patience.Stop()
+	for {
+		select {
+		case err := <-closed:
+			return err
+		case <-m.failed:
+			return nil
+		case <-patience.C:
+			if err := m.measureDisk(); err == nil && m.disk.low.Load() {
+				return nil
+			}
+			patience.Reset(m.cfg.DrainTimeout)
+		}
 	}
 }

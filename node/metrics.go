@@ -44,6 +44,10 @@ func (m *Member) metrics() http.Handler {
 	gauge("proposals_waiting", "Proposals of this member's clients without an outcome.", func() float64 { return float64(m.replica.Waiting()) })
 	gauge("store_revision", "The store's revision.", func() float64 { return float64(m.store.Revision()) })
 	gauge("store_size_bytes", "The store's size on disk.", func() float64 { return float64(m.store.Size()) })
+	gauge("disk_free_bytes", "What the data directory's volume has left for this member.", func() float64 { return float64(m.disk.free.Load()) })
+	gauge("disk_size_bytes", "The size of the data directory's volume.", func() float64 { return float64(m.disk.size.Load()) })
+	gauge("disk_low", "1 while this member's disk is low on space, 2 while it is out of space.", func() float64 { return truth(m.disk.low.Load()) + truth(m.disk.out.Load()) })
+	gauge("no_space", "1 while commands that let the data grow are refused, because the leader's disk or too many disks are low on space.", func() float64 { return truth(m.facts.noSpace.Load()) })
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
 }
 

@@ -33,7 +33,7 @@ func (m *Member) openDisk() (raft.Restored, error) {
 	if err != nil {
 		return raft.Restored{}, err
 	}
-	log, restored, err := wal.Open(vfs.OS(), m.dir.Log(), wal.Options{Create: m.id.Cluster == 0, Covered: covered})
+	log, restored, err := wal.Open(vfs.OS(), m.dir.Log(), wal.Options{Create: m.id.Cluster == 0, Covered: covered, SegmentBytes: diskUnit(m.disk.size.Load())})
 	if err != nil {
 		return raft.Restored{}, errors.Join(fmt.Errorf("log of data directory %s: %w", m.cfg.DataDir, err), harm)
 	}
@@ -71,7 +71,8 @@ func (m *Member) openStore() error {
 	}
 	var opening atomic.Bool
 	opening.Store(true)
-	store, err := kv.Open(m.dir.Store(), kv.Options{Logger: pebbleLog{m}, Damaged: func(err error) {
+	size := m.disk.size.Load()
+	store, err := kv.Open(m.dir.Store(), kv.Options{Logger: pebbleLog{m}, MemTableBytes: memTable(size), Full: m.patience(size), Damaged: func(err error) {
 		if !opening.Load() { // what opening meets, opening returns
 			m.storeFailed(err)
 		}

@@ -198,8 +198,12 @@ func (l pebbleLog) Infof(format string, args ...any) {
 	l.m.cfg.Log.V(2).Info("store: " + fmt.Sprintf(format, args...))
 }
 
-// Errorf stops the member.
+// Errorf stops the member, unless the disk is full: then the store waits for space.
 func (l pebbleLog) Errorf(format string, args ...any) {
+	if fullDisk(args) {
+		l.m.cfg.Log.V(1).Info("store: " + fmt.Sprintf(format, args...))
+		return
+	}
 	l.m.fail(fmt.Errorf("the store's database: "+format, args...))
 }
 

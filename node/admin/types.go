@@ -72,6 +72,11 @@ type Status struct {
 	// StepDowns counts how often this boot gave up leadership; LastStepDown says why it last did.
 	StepDowns    uint64 `json:"stepDowns,omitempty"`
 	LastStepDown string `json:"lastStepDown,omitempty"`
+	// Disk is the space of the member's data directory.
+	Disk *Disk `json:"disk,omitempty"`
+	// NoSpace says that clients' commands that let the data grow are refused in the whole cluster, because the
+	// leader's disk or too many members' disks are low on space.
+	NoSpace bool `json:"noSpace,omitempty"`
 	// Forwarded counts the proposals that this boot sent on to a leader.
 	Forwarded uint64 `json:"forwarded,omitempty"`
 	// Snapshots counts the snapshots that this boot installed from a peer.
@@ -106,6 +111,15 @@ type SnapshotStream struct {
 	// Resumed counts how often it has gone on after a cut; Cut says that it waits to.
 	Resumed uint64 `json:"resumed,omitempty"`
 	Cut     bool   `json:"cut,omitempty"`
+}
+
+// Disk is what the volume of a member's data directory has left. Low: the member asks for nothing that grows; Out: it
+// takes nothing more into its log.
+type Disk struct {
+	FreeBytes int64 `json:"freeBytes"`
+	SizeBytes int64 `json:"sizeBytes"`
+	Low       bool  `json:"low,omitempty"`
+	Out       bool  `json:"out,omitempty"`
 }
 
 // Membership is the configuration in force on the member that reports it.

@@ -18,6 +18,8 @@ var (
 	ErrTimeout = errors.New("request timed out")
 	// ErrBusy: too much is in flight; nothing was done.
 	ErrBusy = errors.New("too many requests")
+	// ErrNoSpace: too little disk space is left for it, on this member's leader or on too many members.
+	ErrNoSpace = errors.New("no space")
 	// ErrStopped: the member is going down; nothing was done.
 	ErrStopped = errors.New("member is stopping")
 	// ErrNotOpen: the cluster has not been opened to clients yet, or this member has no cluster.

@@ -29,6 +29,7 @@ var translations = []translation{
 	{ErrLeaderChanged, rpctypes.ErrGRPCLeaderChanged},
 	{ErrTimeout, rpctypes.ErrGRPCTimeout},
 	{ErrBusy, rpctypes.ErrGRPCRequestTooManyRequests},
+	{ErrNoSpace, rpctypes.ErrGRPCNoSpace},
 	{ErrStopped, rpctypes.ErrGRPCStopped},
 	{ErrNotOpen, status.Error(codes.Unavailable, "raftsman: not serving clients yet: the cluster is being formed")},
 	{ErrNotLeader, rpctypes.ErrGRPCNotLeader},
