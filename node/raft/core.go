@@ -70,6 +70,7 @@ type Core struct {
 
 	space   Space // of this member's own disk
 	verdict Space // what the leader takes, as last heard or judged
+	attest  attestation
 
 	repair repair
 	reset  *Base // a snapshot's base that the next batch restarts the log at
@@ -159,6 +160,7 @@ func (c *Core) tickLeader() {
 	}
 	if c.sinceHeartbeat >= c.cfg.HeartbeatTicks {
 		c.sinceHeartbeat = 0
+		c.tickAttest()
 		for _, p := range c.peers {
 			p.waiting = false // a probe that went lost is sent again
 			c.heartbeat(p)

@@ -48,9 +48,9 @@ func describeBody(b Body) string {
 		}
 		return fmt.Sprintf(" match=%d", b.Match)
 	case Heartbeat:
-		return fmt.Sprintf(" commit=%d%s%s", b.Commit, numbered(" read=", b.Read), describeSpace(b.Space))
+		return fmt.Sprintf(" commit=%d%s%s", b.Commit, numbered(" read=", b.Read), describeSpace(b.Space)+describePoint(b.Point)+flagged(" diverged", b.Diverged))
 	case HeartbeatReply:
-		return numbered(" read=", b.Read) + describeSpace(b.Space)
+		return numbered(" read=", b.Read) + describeSpace(b.Space) + describePoint(b.Point)
 	case Forward:
 		refs := ""
 		for _, p := range b.Proposals {
@@ -76,6 +76,13 @@ func describeBody(b Body) string {
 		return fmt.Sprintf(" min=%d committed=%v", b.Min, b.Committed)
 	}
 	return ""
+}
+
+func describePoint(p Point) string {
+	if p.Index == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" point=%d:%x", p.Index, p.Sum)
 }
 
 func describeSpace(s Space) string { return flagged(" low", s.Low) + flagged(" out", s.Out) }

@@ -162,6 +162,7 @@ func (c *Core) becomeLeader() {
 	}
 	c.adoptPeers(c.log.config().membership)
 	c.judgeSpace()
+	c.attest.lead()
 	c.noop = c.log.last.Index + 1
 	c.append(EntryNoop, nil)
 	for _, p := range c.peers {

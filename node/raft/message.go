@@ -48,17 +48,22 @@ type AppendReply struct {
 }
 
 // Heartbeat keeps followers; Read is the newest read round that it confirms, or 0. Space is what the leader
-// takes of clients' commands.
+// takes of clients' commands. Point is the newest point of the leader's state that it asks everybody for, or, with
+// Diverged, one at which the receiver's sum is not that of the majority, which it gives.
 type Heartbeat struct {
-	Commit Index
-	Read   uint64
-	Space  Space
+	Commit   Index
+	Read     uint64
+	Space    Space
+	Point    Point
+	Diverged bool
 }
 
-// HeartbeatReply echoes Read, and tells how much space the sender's disk has.
+// HeartbeatReply echoes Read, and tells how much space the sender's disk has, and its own sum at the point that it was
+// asked for, if it has it.
 type HeartbeatReply struct {
 	Read  uint64
 	Space Space
+	Point Point
 }
 
 // TimeoutNow tells a voter to campaign at once (thesis §3.10).
@@ -150,9 +155,10 @@ type Persisted struct {
 	Seq uint64
 }
 
-// Applied says that everything up to Index is in the store (local).
+// Applied says that everything up to Index is in the store, and which points of attestation it has passed (local).
 type Applied struct {
-	Index Index
+	Index  Index
+	Points []Point
 }
 
 // Fetched answers a Fetch, whose To and Repair it repeats, with entries read back from the log (local). Entries

@@ -27,11 +27,14 @@ type progress struct {
 	declined    bool  // it was told to take over and did not
 	sentCommit  Index // highest commit index told
 	readAck     uint64
-	space       Space    // as it said last
-	told        bool     // it has said so in this reign
-	lastTick    Index    // match at the last heartbeat tick
-	inflight    []flight // in order of index; stream only
-	flightBytes int
+	space       Space // as it said last
+	told        bool  // it has said so in this reign
+
+	divergence   Divergence // where its state was found to differ,
+	divergedBoot Boot       // in which of its lives
+	lastTick     Index      // match at the last heartbeat tick
+	inflight     []flight   // in order of index; stream only
+	flightBytes  int
 }
 
 // flight is one append on its way: its last index and its payload in bytes.

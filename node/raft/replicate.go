@@ -166,6 +166,7 @@ func (c *Core) snapshotSent(s SnapshotSent) {
 		return
 	}
 	if s.OK {
+		p.divergence = Divergence{}
 		p.probe(s.At.Index + 1)
 		return
 	}
@@ -200,7 +201,8 @@ func (c *Core) nudge(p *progress) {
 
 func (c *Core) heartbeat(p *progress) {
 	commit := min(c.commit, p.match)
-	c.early(p.id, Heartbeat{Commit: commit, Read: c.newestRound(), Space: c.verdict})
+	at, diverged := c.question(p)
+	c.early(p.id, Heartbeat{Commit: commit, Read: c.newestRound(), Space: c.verdict, Point: at, Diverged: diverged})
 	p.sentCommit = max(p.sentCommit, commit)
 }
 
@@ -294,6 +296,7 @@ func (c *Core) heartbeatReplied(from MemberID, r HeartbeatReply) {
 		p.space = r.Space
 		c.judgeSpace()
 	}
+	c.attested(p, r)
 	c.confirmRounds()
 }
 

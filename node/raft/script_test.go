@@ -33,6 +33,8 @@ import (
 //	                         doubled; hold shows them. With first, only the first that fits
 //	stream ok | fail         the oldest snapshot on its way arrives, or not
 //	propose ID PAYLOAD... [grows]   as one batch; grows says that they let the data grow
+//	points [every=N]         from now on the stores pass a point of attestation at every Nth entry
+//	spoil ID                 something is wrong in its store from now on
 //	space ID [low] [out]     what its disk has left
 //	read ID
 //	change ID [add=(ID,...)] [promote=(ID,...)] [remove=(ID,...)] [planned=INDEX]
@@ -180,6 +182,10 @@ func (s *story) ask() {
 		w.local(s.node(), Transfer{Ref: w.nextRef, To: s.id("to")})
 	case "compact":
 		w.compact(s.node(), Index(s.number("at", 0)))
+	case "points":
+		w.every = Index(s.number("every", 1))
+	case "spoil":
+		s.node().spoilt = 0xbad + uint32(s.node().id)
 	case "space":
 		w.local(s.node(), Space{Low: s.d.HasArg("low"), Out: s.d.HasArg("out")})
 	case "unreachable":

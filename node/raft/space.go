@@ -38,12 +38,15 @@ type SpaceChanged struct {
 // String is stable: golden scripts print it.
 func (e SpaceChanged) String() string { return "the cluster " + e.Space.String() }
 
-// outPatience is how many times its own election timeout a member without space leaves it to others to campaign:
-// what it led could take no proposals. Where all are without space one of them still has to serve reads.
+// outPatience is how many times its own election timeout a member without space, or with a state that differs from
+// the majority's, leaves it to others to campaign. Its log is as good as any: where nobody else can be elected, the
+// others' clients are served through it.
 const outPatience = 4
 
-// yields reports whether this member leaves it to others to campaign for now.
-func (c *Core) yields() bool { return c.space.Out && c.elapsed < outPatience*c.timeout }
+// yields reports whether this member leaves it to others to campaign for now: it could take nothing, or serve nobody.
+func (c *Core) yields() bool {
+	return (c.space.Out || c.attest.diverged.Index != 0) && c.elapsed < outPatience*c.timeout
+}
 
 // measured takes this member's own measure of its disk.
 func (c *Core) measured(s Space) {

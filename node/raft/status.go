@@ -15,6 +15,12 @@ type Brief struct {
 	Rebuilding bool
 	// Space is what the leader takes of clients' commands, as this member knows it.
 	Space Space
+	// Diverged is where this member's own state differs from the majority's: it must not serve.
+	Diverged Divergence
+	// Agreed is the newest index at which this leader has seen a majority agree on one state, Suspected the newest at
+	// which states differ and no majority agrees; Differing counts the others that it has found to differ.
+	Agreed, Suspected Index
+	Differing         int
 }
 
 // Status is a core's report of itself.
@@ -44,6 +50,7 @@ type Progress struct {
 	Active      bool
 	Caught      bool
 	Space       Space
+	Diverged    Divergence
 }
 
 // Brief reports what the owner of the core needs after every Take.
@@ -52,7 +59,8 @@ func (c *Core) Brief() Brief {
 		Role: c.role, Term: c.hard.Term, Leader: c.leader, Commit: c.commit,
 		First: c.log.base.Position.Index + 1, Last: c.log.last.Index, Config: c.config,
 		Lost: len(c.repair.lost), Repaired: c.repair.filled, Rebuilding: c.rebuilding(),
-		Space: c.verdict,
+		Space: c.verdict, Diverged: c.attest.diverged,
+		Agreed: c.attest.agreed.Index, Suspected: c.attest.suspected, Differing: c.attest.differing,
 	}
 }
 
@@ -71,7 +79,7 @@ func (c *Core) Status() Status {
 		OwnSpace: c.space,
 	}
 	for _, p := range c.peers {
-		s.Progress = append(s.Progress, Progress{ID: p.id, Match: p.match, Next: p.next, Mode: p.mode, Active: p.alive(), Caught: c.caughtUp(p), Space: p.space})
+		s.Progress = append(s.Progress, Progress{ID: p.id, Match: p.match, Next: p.next, Mode: p.mode, Active: p.alive(), Caught: c.caughtUp(p), Space: p.space, Diverged: c.divergenceOf(p)})
 	}
 	return s
 }

@@ -108,7 +108,7 @@ func (c *Core) stepReign(m Message) error {
 		c.heedLeader(m)
 		c.advanceCommit(b.Commit)
 		c.heedSpace(b.Space)
-		c.early(m.From, HeartbeatReply{Read: b.Read, Space: c.space})
+		c.early(m.From, HeartbeatReply{Read: b.Read, Space: c.space, Point: c.heedAttest(b)})
 	case AppendReply:
 		if c.heedTerm(m) && c.role == RoleLeader {
 			c.appendReplied(m.From, b)
@@ -194,6 +194,7 @@ func (c *Core) stepLocal(body Body) error {
 		c.persisted(b.Seq)
 	case Applied:
 		c.applied = max(c.applied, b.Index)
+		c.attest.pass(b.Points)
 		c.trim()
 	case Fetched:
 		switch {

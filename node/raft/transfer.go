@@ -64,8 +64,8 @@ func (c *Core) stays(id MemberID) bool {
 }
 
 // heir is the voter that stays and is furthest ahead: those that answer before those that do not, those with space
-// before those without, and those that did not take over when they were told to, such as one whose store is being
-// rebuilt, last; nil if there is none.
+// and a sound state before those without, and those that did not take over when they were told to, such as one whose
+// store is being rebuilt, last; nil if there is none.
 func (c *Core) heir() *progress {
 	var best *progress
 	better := func(p *progress) bool {
@@ -78,6 +78,8 @@ func (c *Core) heir() *progress {
 			return best.declined
 		case p.space.Out != best.space.Out:
 			return best.space.Out
+		case c.differs(p) != c.differs(best):
+			return c.differs(best)
 		}
 		return p.match > best.match
 	}

@@ -25,6 +25,7 @@ type world struct {
 	keep    Index                            // entries kept when cutting, 0: never cut
 	streams []stream                         // snapshots on their way
 	holding bool                             // and they stay so
+	every   Index                            // the stores' points of attestation, 0: none
 	tuning  Config                           // what every member is made of; identity and Rand are filled in
 	tell    func(format string, args ...any) // hears what happens; nil: nobody
 
@@ -47,8 +48,9 @@ type node struct {
 	queue   []job    // given to the writer, not durable
 	applied Index
 	removed bool
-	hung    bool  // the disk answers nothing
-	commit  Index // as last said
+	hung    bool   // the disk answers nothing
+	commit  Index  // as last said
+	spoilt  uint32 // wrong in the store; not in the log, and survives a restart
 }
 
 type job struct {
@@ -191,7 +193,7 @@ func (w *world) install(n *node, in *Install) {
 	if in.Base.Position.Index < n.applied {
 		w.t.Fatalf("member %v: goes back from %d to a snapshot of %v", n.id, n.applied, in.Base.Position)
 	}
-	n.applied = in.Base.Position.Index
+	n.applied, n.spoilt = in.Base.Position.Index, 0
 	for len(n.queue) > 0 {
 		j := n.queue[0]
 		n.queue = n.queue[1:]
@@ -290,11 +292,22 @@ func (w *world) apply(n *node, entries []Entry) {
 		w.say("%v: applies %v", n.id, told{e})
 	}
 	if len(entries) > 0 {
-		_ = n.core.Step(Message{Body: Applied{Index: n.applied}})
+		_ = n.core.Step(Message{Body: Applied{Index: n.applied, Points: w.points(n, entries)}})
 		if w.keep > 0 && n.applied > n.disk.Base.Position.Index+2*w.keep {
 			w.compact(n, n.applied-w.keep)
 		}
 	}
+}
+
+// points are those that a member's store passes with these entries: the sum of an index is the index.
+func (w *world) points(n *node, entries []Entry) []Point {
+	var points []Point
+	for _, e := range entries {
+		if w.every > 0 && e.Index%w.every == 0 {
+			points = append(points, Point{e.Index, uint32(e.Index) + n.spoilt})
+		}
+	}
+	return points
 }
 
 func (w *world) compact(n *node, at Index) {
