@@ -23,13 +23,13 @@ func (s *Store) Apply(entries []Entry, config uint64, membership []byte) ([]Resu
 			return nil, fmt.Errorf("apply entry %d after entry %d: %w", e.Index, b.meta.Index, ErrMalformed)
 		}
 		b.meta.Index, b.meta.Term = e.Index, e.Term
-		if e.Command == nil {
-			continue
+		if e.Command != nil {
+			var err error
+			if results[i], err = b.command(e.Command); err != nil {
+				return nil, fmt.Errorf("apply entry %d: %w", e.Index, err)
+			}
 		}
-		var err error
-		if results[i], err = b.command(e.Command); err != nil {
-			return nil, fmt.Errorf("apply entry %d: %w", e.Index, err)
-		}
+		b.pass()
 	}
 	if config != 0 {
 		b.meta.Config, b.meta.Membership = config, bytes.Clone(membership)
@@ -37,6 +37,7 @@ func (s *Store) Apply(entries []Entry, config uint64, membership []byte) ([]Resu
 	if err := s.commit(b); err != nil {
 		return nil, err
 	}
+	s.points = append(s.points, b.points...)
 	return results, nil
 }
 

@@ -15,6 +15,7 @@ type batch struct {
 	rows    []byte // the rows of what was written, one behind the other
 	meta    meta
 	touched []touched
+	points  []Point
 	buf     []byte
 }
 
@@ -37,7 +38,7 @@ const maxKept = 8 << 20
 func (b *batch) end() {
 	b.writes.clear()
 	clear(b.touched)
-	b.touched, b.rows = b.touched[:0], b.rows[:0]
+	b.touched, b.rows, b.points = b.touched[:0], b.rows[:0], b.points[:0]
 	if cap(b.rows) > maxKept {
 		b.rows = nil
 	}

@@ -76,6 +76,7 @@ type Store struct {
 	windows map[uint64]window
 	cache   *metaCache
 	batch   batch
+	points  []Point // not taken yet
 	hash    func(key []byte) uint64
 	lookups uint64 // puts that had to read the database
 
@@ -164,6 +165,10 @@ func (s *Store) adopt(gen *generation) error {
 	}
 	s.gen, s.meta, s.windows = gen, m, windows
 	s.cache.clear()
+	s.points = nil
+	if m.Index > 0 && m.Index%PointEvery == 0 {
+		s.points = []Point{{m.Index, m.Effects}}
+	}
 	s.publish(gen, m)
 	return nil
 }
