@@ -31,6 +31,7 @@ type applyWork struct {
 type AppliedTurn struct {
 	Index     raft.Index
 	Installed bool
+	Points    []raft.Point // of attestation, passed in it
 }
 
 // maxApplyBytes bounds the payload of one store batch.
@@ -57,7 +58,7 @@ func (a *Applier) Run() (AppliedTurn, error) {
 		if err := a.store.Switch(install); err != nil {
 			return AppliedTurn{}, fmt.Errorf("switch the store to a received snapshot: %w", err)
 		}
-		return AppliedTurn{Index: raft.Index(a.store.Applied().Index), Installed: true}, nil
+		return AppliedTurn{Index: raft.Index(a.store.Applied().Index), Installed: true, Points: points(a.store)}, nil
 	}
 	if len(entries) == 0 {
 		return AppliedTurn{}, nil
@@ -71,7 +72,16 @@ func (a *Applier) Run() (AppliedTurn, error) {
 			a.waiters.applied(results[i].ID, results[i])
 		}
 	}
-	return AppliedTurn{Index: raft.Index(entries[len(entries)-1].Index)}, nil
+	return AppliedTurn{Index: raft.Index(entries[len(entries)-1].Index), Points: points(a.store)}, nil
+}
+
+// points takes the points of attestation that the store has passed.
+func points(store *kv.Store) []raft.Point {
+	var all []raft.Point
+	for _, p := range store.TakePoints() {
+		all = append(all, raft.Point{Index: raft.Index(p.Index), Sum: p.Effects})
+	}
+	return all
 }
 
 // take removes the next turn's work: one snapshot switch, or as many entries as fit.

@@ -144,6 +144,7 @@ func New(cfg Config) (*Replica, error) {
 	}
 	r.writer.log = cfg.Log
 	r.applier.store, r.applier.waiters = cfg.Store, r.waiters
+	r.step(raft.Applied{Index: restored.Applied, Points: points(cfg.Store)})
 	r.observe()
 	return r, nil
 }
@@ -304,7 +305,7 @@ func (r *Replica) AppliedTo(t AppliedTurn) {
 	if t.Installed {
 		r.installed()
 	}
-	r.step(raft.Applied{Index: t.Index})
+	r.step(raft.Applied{Index: t.Index, Points: t.Points})
 	r.reads.serve(r.applied)
 	r.maybeCut()
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math"
 
 	"github.com/hashicorp/go-msgpack/v2/codec"
 
@@ -50,7 +51,7 @@ type envelope struct {
 	A, B, C  uint64 // numbers of the kind
 	Flags    uint8
 	Raw      []byte   // entries in their byte form; of proposals, for each, whether it grows
-	Refs     []uint64 // proposals or refusals
+	Refs     []uint64 // proposals or refusals; a point of attestation, its index and its sum
 	Payloads [][]byte
 }
 
@@ -131,10 +132,12 @@ func (e *encoder) fill(m raft.Message) (kind uint8, err error) {
 		v.Flags, v.A, v.B, v.C = bit(b.Rejected), uint64(b.Match), uint64(b.Hint.Index), uint64(b.Hint.Term)
 		return frameAppendReply, nil
 	case raft.Heartbeat:
-		v.Flags, v.A, v.B = bit(b.Space.Low, b.Space.Out), uint64(b.Commit), b.Read
+		v.Flags, v.A, v.B = bit(b.Space.Low, b.Space.Out, b.Diverged), uint64(b.Commit), b.Read
+		e.fillPoint(b.Point)
 		return frameHeartbeat, nil
 	case raft.HeartbeatReply:
 		v.Flags, v.A = bit(b.Space.Low, b.Space.Out), b.Read
+		e.fillPoint(b.Point)
 		return frameHeartbeatReply, nil
 	case raft.TimeoutNow:
 		return frameTimeoutNow, nil
@@ -152,6 +155,14 @@ func (e *encoder) entries(entries []raft.Entry) []byte {
 		e.raw = entries[i].AppendTo(e.raw)
 	}
 	return e.raw
+}
+
+// fillPoint fills in a point of attestation; none takes no room.
+func (e *encoder) fillPoint(p raft.Point) {
+	if p.Index != 0 {
+		e.refs = append(e.refs[:0], uint64(p.Index), uint64(p.Sum))
+		e.env.Refs = e.refs
+	}
 }
 
 // fillRequest fills in what clients' requests become between members.
@@ -257,9 +268,11 @@ func (d *decoder) body(kind uint8) (raft.Body, error) {
 	case frameAppendReply:
 		return raft.AppendReply{Rejected: first, Match: raft.Index(v.A), Hint: raft.Position{Index: raft.Index(v.B), Term: raft.Term(v.C)}}, nil
 	case frameHeartbeat:
-		return raft.Heartbeat{Commit: raft.Index(v.A), Read: v.B, Space: raft.Space{Low: first, Out: second}}, nil
+		p, err := d.point()
+		return raft.Heartbeat{Commit: raft.Index(v.A), Read: v.B, Space: raft.Space{Low: first, Out: second}, Point: p, Diverged: v.Flags&4 != 0}, err
 	case frameHeartbeatReply:
-		return raft.HeartbeatReply{Read: v.A, Space: raft.Space{Low: first, Out: second}}, nil
+		p, err := d.point()
+		return raft.HeartbeatReply{Read: v.A, Space: raft.Space{Low: first, Out: second}, Point: p}, err
 	case frameTimeoutNow:
 		return raft.TimeoutNow{}, nil
 	case frameForward:
@@ -274,6 +287,16 @@ func (d *decoder) body(kind uint8) (raft.Body, error) {
 		return raft.Stranger{Config: raft.Index(v.A)}, nil
 	}
 	return d.repair(kind)
+}
+
+func (d *decoder) point() (raft.Point, error) {
+	switch refs := d.env.Refs; {
+	case len(refs) == 0:
+		return raft.Point{}, nil
+	case len(refs) == 2 && refs[1] <= math.MaxUint32:
+		return raft.Point{Index: raft.Index(refs[0]), Sum: uint32(refs[1])}, nil
+	}
+	return raft.Point{}, fmt.Errorf("point of %d numbers: %w", len(d.env.Refs), ErrFrame)
 }
 
 func (d *decoder) append() (raft.Body, error) {
