@@ -38,7 +38,8 @@ func (a adminNode) Status(ctx context.Context, options admin.StatusOptions) (adm
 	st.Forwarded, st.Snapshots = m.facts.forwarded.Load(), m.facts.snapshots.Load()
 	st.SnapshotStreams = m.streams.report()
 	st.Disk = &admin.Disk{FreeBytes: m.disk.free.Load(), SizeBytes: m.disk.size.Load(), Low: m.disk.low.Load(), Out: m.disk.out.Load()}
-	st.NoSpace = core.Space.Low
+	st.NoSpace, st.Diverged = core.Space.Low, divergence(m.facts.diverged.Load())
+	st.Attested, st.Suspected = uint64(core.Agreed), uint64(core.Suspected)
 	st.Ready = m.unready() == ""
 	if options.Hash {
 		hash, index, err := m.store.Hash()
@@ -74,7 +75,7 @@ func fillCore(st *admin.Status, s raft.Status) {
 		st.Membership = membershipOf(s)
 	}
 	for _, p := range s.Progress {
-		st.Progress = append(st.Progress, admin.Progress{ID: memberID(p.ID), Match: uint64(p.Match), Active: p.Active, Caught: p.Caught, Mode: p.Mode.String()})
+		st.Progress = append(st.Progress, admin.Progress{ID: memberID(p.ID), Match: uint64(p.Match), Active: p.Active, Caught: p.Caught, Mode: p.Mode.String(), Diverged: divergence(&p.Diverged)})
 	}
 }
 

@@ -22,7 +22,10 @@ type facts struct {
 	rebuilding           atomic.Bool
 	membership           atomic.Pointer[raft.Membership]
 	removed, draining    atomic.Bool
-	noSpace              atomic.Bool // commands that let the data grow are refused
+	noSpace              atomic.Bool                     // commands that let the data grow are refused
+	diverged             atomic.Pointer[raft.Divergence] // this member's state differs from the majority's
+	others               atomic.Int64                    // members that this leader found to differ
+	agreed, suspected    atomic.Uint64                   // indexes of the newest attestations, on a leader
 }
 
 // observe is called by the owner after every turn.
@@ -39,6 +42,9 @@ func (f *facts) observe(r *replica.Replica) {
 	f.repaired.Store(b.Repaired)
 	f.rebuilding.Store(b.Rebuilding)
 	f.noSpace.Store(b.Space.Low)
+	f.agreed.Store(uint64(b.Agreed))
+	f.suspected.Store(uint64(b.Suspected))
+	f.others.Store(int64(b.Differing))
 	f.turns.Add(1)
 }
 

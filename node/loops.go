@@ -144,6 +144,7 @@ func (m *Member) apply() {
 			}
 			if turn.Installed {
 				m.facts.snapshots.Add(1)
+				m.facts.diverged.Store(nil)
 			}
 			m.inbox.put(func(a *arrivals) { a.applied = append(a.applied, turn) })
 		}
@@ -276,6 +277,8 @@ func (m *Member) Events(events []raft.Event) {
 			m.cfg.Log.Info("the log has lost entries to its disk: peers are asked for them", "count", e.Count, "first", uint64(e.First), "last", uint64(e.Last))
 		case raft.EntriesRepaired:
 			m.cfg.Log.Info("entries of the log are repaired", "count", e.Count, "left", e.Left)
+		case raft.Diverged:
+			m.heedDivergence(e)
 		case raft.SpaceChanged:
 			m.cfg.Log.Info("the cluster's space changed", "space", e.Space.String())
 		case raft.ConfigChanged:

@@ -48,6 +48,10 @@ func (m *Member) metrics() http.Handler {
 	gauge("disk_size_bytes", "The size of the data directory's volume.", func() float64 { return float64(m.disk.size.Load()) })
 	gauge("disk_low", "1 while this member's disk is low on space, 2 while it is out of space.", func() float64 { return truth(m.disk.low.Load()) + truth(m.disk.out.Load()) })
 	gauge("no_space", "1 while commands that let the data grow are refused, because the leader's disk or too many disks are low on space.", func() float64 { return truth(m.facts.noSpace.Load()) })
+	gauge("diverged", "1 while this member's state differs from the majority's; it serves no clients.", func() float64 { return truth(m.facts.diverged.Load() != nil) })
+	gauge("diverged_members", "Members whose state this leader found to differ from the majority's, itself aside.", func() float64 { return float64(m.facts.others.Load()) })
+	gauge("attested_index", "The newest log index at which this leader saw a majority agree on one state.", func() float64 { return float64(m.facts.agreed.Load()) })
+	gauge("suspected_index", "The newest log index at which this leader saw states differ and no majority agree, 0 for none.", func() float64 { return float64(m.facts.suspected.Load()) })
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
 }
 

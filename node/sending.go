@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"raftsman.dev/node/admin"
+	"raftsman.dev/node/etcdapi"
 	"raftsman.dev/node/kv"
 	"raftsman.dev/node/raft"
 	"raftsman.dev/node/replica"
@@ -101,6 +102,9 @@ func (m *Member) SendSnapshot(to raft.MemberID) {
 // deliver sends a snapshot, or what the peer lacks of one that was cut. If the connection is lost, it is kept to be
 // taken up by the next attempt.
 func (m *Member) deliver(to raft.MemberID, term raft.Term) (raft.Position, error) {
+	if m.facts.diverged.Load() != nil {
+		return raft.Position{}, etcdapi.ErrDiverged
+	}
 	ctx, cancel := context.WithCancel(m.endingContext)
 	defer cancel()
 	select {

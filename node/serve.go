@@ -186,6 +186,9 @@ func (m *Member) Serving() error {
 	if m.facts.removed.Load() || !m.store.Opened() {
 		return etcdapi.ErrNotOpen
 	}
+	if m.facts.diverged.Load() != nil {
+		return etcdapi.ErrDiverged
+	}
 	return nil
 }
 

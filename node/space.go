@@ -6,7 +6,7 @@ import (
 	"syscall"
 	"time"
 
-	"raftsman.dev/node/kv"
+	"raftsman.dev/node/kv/lsm"
 	"raftsman.dev/node/raft"
 	"raftsman.dev/node/replica"
 	"raftsman.dev/node/vfs"

@@ -111,8 +111,8 @@ func tryPut(kv pb.KVClient, key string) error {
 
 func isNoSpace(err error) bool { return errors.Is(rpctypes.Error(err), rpctypes.ErrNoSpace) }
 
-// fill puts until NOSPACE is answered for good, and returns how many puts were acknowledged. No other error may come.
-func (b *bench) fill(kv pb.KVClient) int {
+// fillUp puts until NOSPACE is answered for good, and returns how many puts were acknowledged. No other error may come.
+func (b *bench) fillUp(kv pb.KVClient) int {
 	b.t.Helper()
 	acked, refused := 0, 0
 	pause := time.NewTicker(100 * time.Millisecond)
@@ -146,7 +146,7 @@ func TestFullDisks(t *testing.T) {
 		kvs[name] = pb.NewKVClient(b.dial(name))
 	}
 	put(t, kvs["a"], "small", "value")
-	acked := b.fill(kvs[b.leader()])
+	acked := b.fillUp(kvs[b.leader()])
 	t.Logf("%d puts of 64 KiB fit on 64 MiB", acked)
 	if acked < 300 {
 		t.Errorf("only %d puts of 64 KiB fit on 64 MiB", acked)

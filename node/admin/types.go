@@ -77,6 +77,13 @@ type Status struct {
 	// NoSpace says that clients' commands that let the data grow are refused in the whole cluster, because the
 	// leader's disk or too many members' disks are low on space.
 	NoSpace bool `json:"noSpace,omitempty"`
+	// Diverged says that this member's state differs from that of the majority: it serves no clients. Progress names
+	// the others that the leader has found so.
+	Diverged *Divergence `json:"diverged,omitempty"`
+	// Attested is the newest index at which this leader saw a majority of the members agree on one state; Suspected
+	// the newest at which states differ and no majority agrees on one, so that nobody can be told wrong.
+	Attested  uint64 `json:"attested,omitempty"`
+	Suspected uint64 `json:"suspected,omitempty"`
 	// Forwarded counts the proposals that this boot sent on to a leader.
 	Forwarded uint64 `json:"forwarded,omitempty"`
 	// Snapshots counts the snapshots that this boot installed from a peer.
@@ -111,6 +118,13 @@ type SnapshotStream struct {
 	// Resumed counts how often it has gone on after a cut; Cut says that it waits to.
 	Resumed uint64 `json:"resumed,omitempty"`
 	Cut     bool   `json:"cut,omitempty"`
+}
+
+// Divergence is where a member's state was found to differ: its checksum at a log index, and the majority's, in hex.
+type Divergence struct {
+	Index    uint64 `json:"index"`
+	Sum      string `json:"sum"`
+	Majority string `json:"majority"`
 }
 
 // Disk is what the volume of a member's data directory has left. Low: the member asks for nothing that grows; Out: it
@@ -151,6 +165,8 @@ type Progress struct {
 	Caught bool `json:"caught"`
 	// Mode is probe, stream or snapshot.
 	Mode string `json:"mode"`
+	// Diverged says that the member's state differs from the majority's.
+	Diverged *Divergence `json:"diverged,omitempty"`
 }
 
 // FormRequest turns the one unjoined member that it names into the founder of a cluster of one. A member

@@ -24,6 +24,8 @@ var (
 	ErrStopped = errors.New("member is stopping")
 	// ErrNotOpen: the cluster has not been opened to clients yet, or this member has no cluster.
 	ErrNotOpen = errors.New("not serving clients yet")
+	// ErrDiverged: this member's state differs from the majority's, so it answers nothing.
+	ErrDiverged = errors.New("state differs from the majority's")
 	// ErrNotLeader: the request must go to the leader.
 	ErrNotLeader = errors.New("not the leader")
 	// ErrLearner: a learner answers only reads of its own state.
@@ -97,7 +99,7 @@ type Backend interface {
 	// Header reports the identity, term and revision at this moment.
 	Header() Header
 	Status() Status
-	// Serving is nil when client requests may be answered here, or ErrNotOpen or ErrLearner.
+	// Serving is nil when client requests may be answered here, or ErrNotOpen, ErrLearner or ErrDiverged.
 	Serving() error
 	Members() []Member
 	// LeaderURLs are the client URLs of the member that leads, for requests that only a leader can do.

@@ -32,6 +32,7 @@ var translations = []translation{
 	{ErrNoSpace, rpctypes.ErrGRPCNoSpace},
 	{ErrStopped, rpctypes.ErrGRPCStopped},
 	{ErrNotOpen, status.Error(codes.Unavailable, "raftsman: not serving clients yet: the cluster is being formed")},
+	{ErrDiverged, status.Error(codes.Unavailable, "raftsman: this member's state differs from the majority's: ask another member")},
 	{ErrNotLeader, rpctypes.ErrGRPCNotLeader},
 	{ErrLearner, rpctypes.ErrGRPCNotSupportedForLearner},
 	{ErrMemberNotFound, rpctypes.ErrGRPCMemberNotFound},
