@@ -13,8 +13,8 @@ import (
 // only a network that makes copies of its own could have brought it another.
 var ErrNoSpace = errors.New("too little disk space")
 
-// errNoSpaceThere is what another member's refusal becomes.
-var errNoSpaceThere = errors.Join(ErrNoSpace, ErrUnknown)
+// noSpaceThere is what another member's refusal becomes.
+func noSpaceThere() error { return errors.Join(ErrNoSpace, ErrUnknown) }
 
 // room is what the leader takes of commands, for the goroutines of clients.
 type room struct{ now atomic.Pointer[raft.Space] }

@@ -112,7 +112,7 @@ func (w *waiters) returned(seq uint64, reason raft.Refusal, now uint64) {
 	switch {
 	case p == nil:
 	case reason == raft.RefusedNoSpace && p.open == 1:
-		w.finishLocked(p, Outcome{Err: errNoSpaceThere})
+		w.finishLocked(p, Outcome{Err: noSpaceThere()})
 	default:
 		p.retry = now + 1
 	}
