@@ -115,7 +115,7 @@ func TestPointsTellStoresApart(t *testing.T) {
 	feed(t, sound, entries[:at], rng)
 	feed(t, wrong, entries[:at], rng)
 	rows := wrong.gen.db.NewBatch(100)
-	must(t, errors.Join(rows.Delete(rowKey(nil, []byte("k50"))), rows.Commit(), rows.Close()))
+	must(t, errors.Join(rows.Delete(rowKey(nil, []byte("k58"))), rows.Commit(), rows.Close()))
 	wrong.cache.clear()
 	want, got := feed(t, sound, entries[at:], rng), feed(t, wrong, entries[at:], rng)
 	if len(want) != 2 || len(got) != 2 || got[0] == want[0] || got[1] == want[1] {
