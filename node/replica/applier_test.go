@@ -43,7 +43,7 @@ func TestTurnsAreBounded(t *testing.T) {
 	if _, entries, _, _ := a.take(); len(entries) != 0 || len(a.mu.work) != 0 {
 		t.Fatalf("%d entries out of nothing, %d runs kept", len(entries), len(a.mu.work))
 	}
-	if turn, err := a.Run(); err != nil || turn != (AppliedTurn{}) {
+	if turn, err := a.Run(); err != nil || turn.Index != 0 || turn.Installed || turn.Points != nil {
 		t.Fatalf("a turn without work: %+v, %v", turn, err)
 	}
 }

@@ -62,17 +62,6 @@ func TestNoSpaceIsTold(t *testing.T) {
 	w.equal()
 }
 
-// alone is a cluster of one.
-func alone(t *testing.T, seed uint64, tuning Tuning) (*world, *host) {
-	t.Helper()
-	w := newWorld(t, seed, tuning)
-	h := w.add(1)
-	h.must(h.replica.Form(raft.Member{ID: 1, Name: "m1"}))
-	h.replica.Pump()
-	w.until("a founder that leads", func() bool { return w.leader() != nil })
-	return w, h
-}
-
 // While the disk is low the log keeps next to nothing of what is applied.
 func TestLowDiskCutsTheLog(t *testing.T) {
 	w, h := alone(t, 6, Tuning{KeepEntries: 1000})

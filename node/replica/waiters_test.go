@@ -152,8 +152,8 @@ func TestTriesAndOutcomes(t *testing.T) {
 	w.refused(6, raft.RefusedBusy, 30) // one of two
 	w.refused(1, raft.RefusedBusy, 30) // never tried: nothing to take back
 	w.refused(9, raft.RefusedBusy, 30) // nobody
-	w.returned(5, 40)
-	w.returned(9, 40)
+	w.returned(5, raft.RefusedNoLeader, 40)
+	w.returned(9, raft.RefusedNoLeader, 40)
 	if o := told(ps[3]); o == nil || !errors.Is(o.Err, ErrBusy) {
 		t.Fatalf("busy and never taken: %+v", o)
 	}

@@ -14,7 +14,7 @@ import (
 func TestSpareAndPowerLoss(t *testing.T) {
 	for seed := range uint64(8) {
 		disk := vfs.NewMem()
-		o := &workload{rng: rand.New(rand.NewPCG(seed, 9))}
+		o := &workload{rng: rand.New(rand.NewPCG(seed, 9)), truth: map[raft.Index]raft.Entry{}}
 		l, _, err := Open(disk, "log", Options{SegmentBytes: 4096, Create: true})
 		if err != nil {
 			t.Fatal(err)
@@ -51,7 +51,7 @@ func TestSpareAndPowerLoss(t *testing.T) {
 // space. Cuts give space back.
 func TestNoSpace(t *testing.T) {
 	disk := vfs.NewMem()
-	o := &workload{rng: rand.New(rand.NewPCG(1, 9))}
+	o := &workload{rng: rand.New(rand.NewPCG(1, 9)), truth: map[raft.Index]raft.Entry{}}
 	l, _, err := Open(disk, "log", Options{SegmentBytes: 4096, Create: true})
 	if err != nil {
 		t.Fatal(err)
@@ -99,5 +99,20 @@ func TestNoSpace(t *testing.T) {
 	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// resume goes on with an opened log, and demands that what it has taken is there after another loss of power.
+func resume(t *testing.T, disk *vfs.Mem, l *Log, got raft.Restored) {
+	t.Helper()
+	w := twin{base: got.Base, hard: got.Hard, entries: got.Entries}
+	b := raft.Batch{Entries: []raft.Entry{entry(int(w.last().Index)+1, int(w.last().Term)+1, "after")}}
+	w.apply(b)
+	if err := l.Append([]raft.Batch{b}); err != nil {
+		t.Fatal(err)
+	}
+	_, again, err := Open(disk.Crash(rand.New(rand.NewPCG(1, 1))), "log", Options{SegmentBytes: 4096})
+	if err != nil || !w.equal(again) {
+		t.Fatalf("after recovery and one append: found %d entries, want %d: %v", len(again.Entries), len(w.entries), err)
 	}
 }
