@@ -60,7 +60,7 @@ func TestFullDisk(t *testing.T) {
 			opts := small(disk.fs(under))
 			opts.Full = lsm.Patience{Reserve: 1 << 20, Wait: func(err error) { waits <- err; <-more }}
 			s := mustOpen(t, "s", opts)
-			filled(t, s, 1, 50)
+			crowded(t, s, 1, 50)
 			c.full(disk)
 			flushed := make(chan error, 1)
 			go func() { flushed <- s.Flush() }()
@@ -68,7 +68,7 @@ func TestFullDisk(t *testing.T) {
 				if err := <-waits; !errors.Is(err, syscall.ENOSPC) {
 					t.Fatalf("waits because of %v", err)
 				}
-				filled(t, s, s.Applied().Index+1, 10)
+				crowded(t, s, s.Applied().Index+1, 10)
 				more <- struct{}{}
 			}
 			<-waits
@@ -99,8 +99,8 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// filled applies n puts of one key each from index on, and reads the last one back.
-func filled(t *testing.T, s *Store, from uint64, n int) {
+// crowded applies n puts of one key each from index on, and reads the last one back.
+func crowded(t *testing.T, s *Store, from uint64, n int) {
 	t.Helper()
 	var entries []Entry
 	for i := from; i < from+uint64(n); i++ {

@@ -31,21 +31,21 @@ func isNoSpace(err error) bool {
 type patientFS struct {
 	vfs.FS
 	p    Patience
-	full *atomic.Pointer[error] // what the last table found
+	full atomic.Pointer[error] // what the last table found
 }
 
 func newPatientFS(fs vfs.FS, p Patience) vfs.FS {
 	if p.Wait == nil {
 		return fs
 	}
-	return patientFS{FS: fs, p: p, full: &atomic.Pointer[error]{}}
+	return &patientFS{FS: fs, p: p}
 }
 
 func isTable(name string) bool {
 	return strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".blob")
 }
 
-func (f patientFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+func (f *patientFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	if isTable(name) {
 		if err := f.full.Swap(nil); err != nil {
 			f.p.Wait(*err)
@@ -62,7 +62,7 @@ func (f patientFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File
 	}
 }
 
-func (f patientFS) table(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+func (f *patientFS) table(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	if err := f.reserved(name); err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func (f patientFS) table(name string, category vfs.DiskWriteCategory) (vfs.File,
 	return f.wrap(file, name, err)
 }
 
-func (f patientFS) wrap(file vfs.File, name string, err error) (vfs.File, error) {
+func (f *patientFS) wrap(file vfs.File, name string, err error) (vfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +78,7 @@ func (f patientFS) wrap(file vfs.File, name string, err error) (vfs.File, error)
 }
 
 // note remembers that a table found no space.
-func (f patientFS) note(err error) error {
+func (f *patientFS) note(err error) error {
 	if isNoSpace(err) {
 		f.full.Store(&err)
 	}
@@ -86,7 +86,7 @@ func (f patientFS) note(err error) error {
 }
 
 // reserved refuses to write a table into what is kept for the manifest and the log.
-func (f patientFS) reserved(name string) error {
+func (f *patientFS) reserved(name string) error {
 	usage, err := f.FS.GetDiskUsage(f.PathDir(name))
 	if err == nil && usage.AvailBytes < f.p.Reserve {
 		return syscall.ENOSPC
@@ -97,7 +97,7 @@ func (f patientFS) reserved(name string) error {
 // patientFile is a file being written there.
 type patientFile struct {
 	vfs.File
-	fs      patientFS
+	fs      *patientFS
 	name    string
 	table   bool
 	written int // bytes since the reserve was looked at
@@ -142,7 +142,7 @@ func (f *patientFile) Sync() error { return f.fs.noteTable(f, f.File.Sync()) }
 // SyncData is like Sync.
 func (f *patientFile) SyncData() error { return f.fs.noteTable(f, f.File.SyncData()) }
 
-func (f patientFS) noteTable(file *patientFile, err error) error {
+func (f *patientFS) noteTable(file *patientFile, err error) error {
 	if file.table {
 		return f.note(err)
 	}
