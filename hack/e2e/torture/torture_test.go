@@ -46,9 +46,9 @@ var scenarios = []struct {
 	{"all killed: nothing acknowledged is lost and the history is linearizable", allKilled, true},
 	{"fsync hangs: writes go on elsewhere within 3 s and no read is stale", fsyncHangs, true},
 	{"fsync fails: the process stops and names file and error, the others serve on", fsyncFails, true},
-	{"log damaged: repaired from peers, on one member and on two at once", logDamaged, false},
-	{"store damaged: rebuilt from a peer, on one member and on two at once", storeDamaged, false},
-	{"disk full: puts are refused, reads and deletes served, and all is well again with space", diskFull, false},
+	{"log damaged: repaired from peers, on one member and on two at once", logDamaged, true},
+	{"store damaged: rebuilt from a peer, on one member and on two at once", storeDamaged, true},
+	{"disk full: puts are refused, reads and deletes served, and all is well again with space", diskFull, true},
 }
 
 // TestMain runs everything in a second process that has mounts and processes of its own: they end with it.
