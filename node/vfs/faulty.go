@@ -62,6 +62,7 @@ type Faulty struct {
 	mu    struct {
 		sync.Mutex
 		rules []*ruleState
+		quiet bool
 	}
 }
 
@@ -89,12 +90,25 @@ func (f *Faulty) Set(rules ...Rule) {
 	}
 }
 
+// Quietly runs do, whose operations no rule hits or counts: an observer reads what the user cannot.
+func (f *Faulty) Quietly(do func()) {
+	f.quiet(true)
+	defer f.quiet(false)
+	do()
+}
+
+func (f *Faulty) quiet(on bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.quiet = on
+}
+
 // hit counts an operation, waits if it is to hang, and says which rule it met; fits is how many of size bytes a full
 // disk still takes.
 func (f *Faulty) hit(op Op, path string, at int64, size int) (rule *Rule, fits int) {
 	f.mu.Lock()
 	for _, r := range f.mu.rules {
-		if r.Ops&op == 0 || !strings.Contains(path, r.Path) || r.To != 0 && op&(OpRead|OpWrite) != 0 && (at >= r.To || at+int64(size) <= r.From) {
+		if f.mu.quiet || r.Ops&op == 0 || !strings.Contains(path, r.Path) || r.To != 0 && op&(OpRead|OpWrite) != 0 && (at >= r.To || at+int64(size) <= r.From) {
 			continue
 		}
 		if fit, struck := r.strikes(op, size); struck && rule == nil {

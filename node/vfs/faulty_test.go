@@ -144,3 +144,15 @@ func TestHang(t *testing.T) {
 	refused(t, errs[1], syscall.EIO)
 	do(t, slow.Close(), gone.Close(), quick.Close())
 }
+
+func TestQuietlyPassesEveryRule(t *testing.T) {
+	f := NewFaulty(NewMem(), Rule{Ops: OpCreate, Times: 1, Err: syscall.EIO})
+	f.Quietly(func() {
+		if _, err := f.Create("a"); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if _, err := f.Create("b"); !errors.Is(err, syscall.EIO) {
+		t.Fatalf("the rule was used up in silence: %v", err)
+	}
+}

@@ -26,8 +26,12 @@ type Mem struct {
 		renames uint64          // numbers given to renames
 		kept    map[uint64]bool // renames of which one half has been synced: so is the other
 		size    int64           // of the whole disk in bytes, 0: without bound
+		lost    losses
 	}
 }
+
+// losses counts what a loss of power took.
+type losses struct{ names, sectors int }
 
 // memNode is a file or a directory: as a running process sees it, and what is certain to survive a loss of power.
 type memNode struct {
@@ -71,14 +75,58 @@ func (m *Mem) Crash(rng *rand.Rand) *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	after := NewMem()
-	after.mu.root, after.mu.size = m.mu.root.crash(rng, maps.Clone(m.mu.kept)), m.mu.size
+	after.mu.root, after.mu.size = m.mu.root.crash(rng, maps.Clone(m.mu.kept), &after.mu.lost), m.mu.size
 	return after
 }
 
-// crash is what is found of a node; decided holds which renames happened.
-func (n *memNode) crash(rng *rand.Rand, decided map[uint64]bool) *memNode {
+// Lost is what the loss of power that made this disk has taken: name changes, and sectors of writes.
+func (m *Mem) Lost() (names, sectors int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.mu.lost.names, m.mu.lost.sectors
+}
+
+// Clone is the disk as it is, written through: everything in it counts as synced.
+func (m *Mem) Clone() *Mem {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	after := NewMem()
+	after.mu.root = m.mu.root.clone()
+	return after
+}
+
+func (n *memNode) clone() *memNode {
 	if !n.dir {
-		data := n.crashData(rng)
+		return &memNode{data: slices.Clone(n.data), durable: slices.Clone(n.data)}
+	}
+	after := newMemDir()
+	for name, child := range n.names {
+		after.names[name] = child.clone()
+	}
+	after.synced = maps.Clone(after.names)
+	return after
+}
+
+// Damage changes what lies at rest in a file, behind the back of whoever uses it. The new content counts as synced.
+func (m *Mem) Damage(path string, change func([]byte) []byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, _, node, err := m.existing("damage", path)
+	if err != nil {
+		return err
+	}
+	if node.dir {
+		return fmt.Errorf("damage %s: %w", path, syscall.EISDIR)
+	}
+	node.data = change(slices.Clone(node.data))
+	node.durable, node.pending = slices.Clone(node.data), nil
+	return nil
+}
+
+// crash is what is found of a node; decided holds which renames happened.
+func (n *memNode) crash(rng *rand.Rand, decided map[uint64]bool, lost *losses) *memNode {
+	if !n.dir {
+		data := n.crashData(rng, lost)
 		return &memNode{data: data, durable: slices.Clone(data)}
 	}
 	found := maps.Clone(n.synced)
@@ -92,11 +140,13 @@ func (n *memNode) crash(rng *rand.Rand, decided map[uint64]bool) *memNode {
 		}
 		if happened {
 			c.apply(found)
+		} else {
+			lost.names++
 		}
 	}
 	after := newMemDir()
 	for _, name := range slices.Sorted(maps.Keys(found)) {
-		after.names[name] = found[name].crash(rng, decided)
+		after.names[name] = found[name].crash(rng, decided, lost)
 	}
 	after.synced = maps.Clone(after.names)
 	return after
@@ -110,7 +160,7 @@ func (c *memChange) apply(names map[string]*memNode) {
 	names[c.name] = c.node
 }
 
-func (n *memNode) crashData(rng *rand.Rand) []byte {
+func (n *memNode) crashData(rng *rand.Rand, lost *losses) []byte {
 	data := slices.Clone(n.durable)
 	for _, w := range n.pending {
 		if w.data == nil {
@@ -124,6 +174,8 @@ func (n *memNode) crashData(rng *rand.Rand) []byte {
 			if rng.IntN(2) == 0 {
 				data = resize(data, max(int64(len(data)), w.at+to))
 				copy(data[w.at+from:], w.data[from:to])
+			} else {
+				lost.sectors++
 			}
 			from = to
 		}

@@ -210,3 +210,61 @@ func act(f FS, op int, one, two, text string) string {
 	}
 	return fmt.Sprintf("done %v", out)
 }
+
+func TestCrashSaysWhatItTook(t *testing.T) {
+	names, sectors := 0, 0
+	for coin := range uint64(64) {
+		m := NewMem()
+		f, err := m.Create("a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(m.SyncDir("."), f.Sync()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt(make([]byte, 3*sector), 0); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.Create("b"); err != nil {
+			t.Fatal(err)
+		}
+		after := m.Crash(rand.New(rand.NewPCG(coin, 1)))
+		n, s := after.Lost()
+		if _, err := after.Open("b"); (err != nil) != (n == 1) {
+			t.Fatalf("coin %d: %d names are lost, and opening the new one says %v", coin, n, err)
+		}
+		names, sectors = names+n, sectors+s
+	}
+	if names == 0 || names == 64 || sectors == 0 || sectors == 3*64 {
+		t.Fatalf("of 64 names %d are lost, of 192 sectors %d", names, sectors)
+	}
+}
+
+func TestDamageAndClone(t *testing.T) {
+	m := NewMem()
+	if err := m.MkdirAll("d"); err != nil {
+		t.Fatal(err)
+	}
+	f, err := m.Create("d/a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte("sound"), 0); err != nil {
+		t.Fatal(err)
+	}
+	copied := m.Clone()
+	if err := m.Damage("d/a", func(b []byte) []byte { b[0] = 'b'; return b[:4] }); err != nil {
+		t.Fatal(err)
+	}
+	damaged, err := ReadFile(m, "d/a", 100)
+	if err != nil || string(damaged) != "boun" {
+		t.Fatalf("read %q (%v) after the damage", damaged, err)
+	}
+	kept, err := ReadFile(copied.Crash(rand.New(rand.NewPCG(1, 1))), "d/a", 100)
+	if err != nil || string(kept) != "sound" {
+		t.Fatalf("read %q (%v) from the copy, which counts as synced", kept, err)
+	}
+	if err := m.Damage("d", func(b []byte) []byte { return b }); err == nil {
+		t.Fatal("a directory was damaged as a file")
+	}
+}
