@@ -58,6 +58,10 @@ func (w *World) born() error {
 	if err := founder.replica.Form(raft.Member{ID: 1, Name: "m1"}); err != nil {
 		return fmt.Errorf("seed %d: form: %w", w.seed, err)
 	}
+	if err := founder.dir.Join(ours); err != nil {
+		return fmt.Errorf("seed %d: join: %w", w.seed, err)
+	}
+	w.truth.founded(founder)
 	founder.pump()
 	var learners []raft.Member
 	for id := raft.MemberID(2); int(id) <= w.weather.Members; id++ {
@@ -100,17 +104,7 @@ func (w *World) born() error {
 // converge heals everything and demands what a healthy group promises: one leader, a write that is answered,
 // everything applied everywhere, equal states.
 func (w *World) converge() {
-	w.calm = true
-	w.net.heal()
-	for _, id := range w.ids {
-		h := w.hosts[id]
-		if h.up() {
-			h.faulty.Set()
-			h.diskDelay = 0
-		} else {
-			h.start()
-		}
-	}
+	w.heal()
 	w.story.line(w, 0, "everything heals")
 	var last *replica.Proposal
 	written := false
@@ -148,11 +142,39 @@ func (w *World) converge() {
 	}
 }
 
+// heal ends every fault, and starts whatever has data to start from.
+func (w *World) heal() {
+	w.calm = true
+	w.net.heal()
+	for _, id := range w.ids {
+		h := w.hosts[id]
+		if h.ill.damaged && !h.ill.lost {
+			h.start() // it must be refused
+		}
+		if !h.ill.lost {
+			h.ill = illness{}
+		}
+		if h.up() {
+			h.faulty.Set()
+			h.diskDelay, h.lag, h.clock, h.resumes = 0, 0, clock{}, 0
+			h.wake()
+		}
+		h.restart()
+	}
+	w.after(0, w.mendOn)
+}
+
+// mendOn is the operator in the healed world.
+func (w *World) mendOn() {
+	w.mend()
+	w.after(second, w.mendOn)
+}
+
 // settled reports whether every member has applied all that the leader has.
 func (w *World) settled() bool {
 	all := w.members()
 	l := w.leader()
-	if len(all) == 0 {
+	if len(all) == 0 || !w.mended() {
 		return false
 	}
 	for _, h := range all {

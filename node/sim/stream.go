@@ -19,6 +19,9 @@ type stream struct {
 
 // SendSnapshot implements replica.Env.
 func (h *host) SendSnapshot(to raft.MemberID) {
+	if h.dies() {
+		return
+	}
 	s := &stream{from: h, to: h.w.hosts[to], fromLife: h.life}
 	view := h.store.View()
 	var err error
@@ -43,7 +46,7 @@ func (h *host) SendSnapshot(to raft.MemberID) {
 func (s *stream) whole() bool {
 	net := &s.from.w.net
 	return s.to != nil && s.from.life == s.fromLife && s.from.up() && s.to.up() && s.to.life == s.toLife &&
-		!net.cut[link{s.from.id, s.to.id}] && !net.cut[link{s.to.id, s.from.id}]
+		net.reach(s.from.id, s.to.id) && net.reach(s.to.id, s.from.id)
 }
 
 func (s *stream) begin() {

@@ -2,21 +2,21 @@ package sim
 
 import "math/rand/v2"
 
-// Weather says how often each kind of fault strikes in one run: messages per million, the rest in mean virtual
-// milliseconds between two of them, 0 for never. Each run has its own: a fault that is always there hides what
-// happens without it.
+// Weather says how often each kind of fault strikes in one run: messages, effects and writes per million, the rest
+// in mean virtual milliseconds between two of them, 0 for never. Each run has its own: a fault that is always there
+// hides what happens without it.
 type Weather struct {
 	Loss, Duplication, Delay int
-	// Ambush is how often, per million, an election or a joint membership is struck as it begins.
+	// Ambush is how often, per million, an election, a joint membership or a transfer is struck as it begins.
 	Ambush int
-	// CrashInWrite and Stutter are per million writes.
-	CrashInWrite, Stutter int
-	Partition, Heal       int64
-	Crash, Restart        int64
-	AllCrash              int64
-	Pause                 int64
-	SlowDisk, TornWrite   int64
-	Membership, Transfer  int64
+	// CrashInWrite, PauseInWrite and Stutter are per million writes, PauseInRead per million messages, CrashAnywhere
+	// per million effects.
+	CrashInWrite, PauseInWrite, Stutter, PauseInRead, CrashAnywhere int
+
+	Partition, Heal, Clog, Throttle, Misdirect, Disconnect, Foreign int64
+	Crash, Kill, Restart, AllCrash, Pause, Lag, Clock               int64
+	SlowDisk, TornWrite, Sick, Rot, Empty, Swap                     int64
+	Membership, Transfer, Mend                                      int64
 	// Members is the size to begin with, KeepEntries how short the logs are kept, Clients how many ask at once.
 	Members     int
 	KeepEntries uint64
@@ -33,37 +33,58 @@ func Draw(rng *rand.Rand) Weather {
 		}
 		return lo + rng.Int64N(hi-lo+1)
 	}
-	return Weather{
+	w := Weather{
 		Loss: int(some(60, 1000, 150_000)), Duplication: int(some(50, 1000, 100_000)), Delay: int(some(50, 1000, 60_000)),
 		CrashInWrite: int(some(60, 100, 5000)), Stutter: int(some(50, 1000, 100_000)),
+		PauseInWrite: int(some(30, 100, 3000)), PauseInRead: int(some(30, 100, 5000)), CrashAnywhere: int(some(40, 20, 1000)),
 		Ambush:    int(some(60, 20_000, 300_000)),
 		Partition: some(60, 2000, 20_000), Heal: 500 + rng.Int64N(8000),
-		Crash: some(60, 1500, 20_000), Restart: 300 + rng.Int64N(5000), AllCrash: some(20, 15_000, 60_000),
-		Pause: some(30, 3000, 20_000), SlowDisk: some(30, 2000, 20_000), TornWrite: some(40, 3000, 20_000),
-		Membership: some(50, 2000, 15_000), Transfer: some(40, 1000, 15_000),
+		Clog: some(40, 500, 10_000), Throttle: some(30, 1000, 15_000), Misdirect: some(30, 500, 10_000),
+		Disconnect: some(40, 300, 8000), Foreign: some(30, 200, 5000),
+		Crash: some(50, 1500, 20_000), Kill: some(40, 1500, 20_000), Restart: 300 + rng.Int64N(5000), AllCrash: some(20, 15_000, 60_000),
+		Pause: some(30, 3000, 20_000), Lag: some(30, 2000, 20_000), Clock: some(30, 1000, 15_000),
+		SlowDisk: some(30, 2000, 20_000), TornWrite: some(40, 3000, 20_000),
+		Sick: some(40, 2000, 20_000), Rot: some(40, 2000, 20_000), Empty: some(20, 10_000, 60_000), Swap: some(20, 10_000, 60_000),
+		Membership: some(50, 2000, 15_000), Transfer: some(40, 1000, 15_000), Mend: 300 + rng.Int64N(3000),
 		Members:     []int{1, 3, 3, 3, 5}[rng.IntN(5)],
 		KeepEntries: []uint64{8, 30, 10_000}[rng.IntN(3)],
 		Clients:     1 + rng.IntN(6),
 	}
+	if rng.IntN(20) == 0 {
+		w.Transfer = 50 + rng.Int64N(300) // a storm
+	}
+	return w
 }
 
 // begin puts the faults of the weather on the agenda.
 func (w *World) begin() {
 	w.recur(w.weather.Partition, func() { w.story.line(w, 0, "partition: %s", w.net.partition()) })
 	w.recur(w.weather.Heal, func() {
-		if len(w.net.cut) > 0 {
-			w.net.heal()
+		if w.net.join() {
 			w.story.line(w, 0, "network heals")
 		}
 	})
+	w.recur(w.weather.Clog, w.net.clog)
+	w.recur(w.weather.Throttle, w.net.throttle)
+	w.recur(w.weather.Misdirect, w.net.misdirect)
+	w.recur(w.weather.Disconnect, w.net.disconnect)
+	w.recur(w.weather.Foreign, w.foreign)
 	w.recur(w.weather.Crash, func() { w.strike((*host).crash) })
+	w.recur(w.weather.Kill, func() { w.strike((*host).kill) })
 	w.recur(w.weather.Restart, w.restartOne)
 	w.recur(w.weather.AllCrash, w.crashAll)
 	w.recur(w.weather.Pause, func() { w.strike((*host).pause) })
+	w.recur(w.weather.Lag, func() { w.strike((*host).lagBehind) })
+	w.recur(w.weather.Clock, func() { w.strike((*host).disturbClock) })
 	w.recur(w.weather.SlowDisk, func() { w.strike((*host).slowDown) })
 	w.recur(w.weather.TornWrite, func() { w.strike((*host).tear) })
+	w.recur(w.weather.Sick, func() { w.strike((*host).sicken) })
+	w.recur(w.weather.Rot, func() { w.hosts[pick(w, w.ids)].rot() })
+	w.recur(w.weather.Empty, func() { w.emptyVolume(w.hosts[pick(w, w.ids)]) })
+	w.recur(w.weather.Swap, w.swapVolumes)
 	w.recur(w.weather.Membership, w.reshape)
 	w.recur(w.weather.Transfer, w.transfer)
+	w.recur(w.weather.Mend, w.mend)
 }
 
 // recur does something again and again, at intervals around a mean, until the world is calm.
@@ -88,12 +109,12 @@ func (w *World) strike(f func(*host)) {
 func (w *World) restartOne() {
 	var down []*host
 	for _, id := range w.ids {
-		if h := w.hosts[id]; !h.up() {
+		if h := w.hosts[id]; !h.up() && !h.ill.lost {
 			down = append(down, h)
 		}
 	}
 	if len(down) > 0 {
-		pick(w, down).start()
+		pick(w, down).restart()
 	}
 }
 

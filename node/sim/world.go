@@ -3,7 +3,6 @@ package sim
 import (
 	"fmt"
 	"math/rand/v2"
-	"slices"
 
 	"raftsman.dev/node/raft"
 )
@@ -80,7 +79,7 @@ func newWorld(seed uint64, weather Weather, tell func(string)) *World {
 		seed: seed, rng: rand.New(rand.NewPCG(seed, 0x5eed)), weather: weather, hosts: map[raft.MemberID]*host{},
 		Faults: map[string]int{}, story: &story{tell: tell},
 	}
-	w.net = network{w: w, cut: map[link]bool{}, slow: map[link]int64{}}
+	w.net = network{w: w, wires: map[link]*wire{}}
 	w.truth = newTruth(w)
 	return w
 }
@@ -124,6 +123,12 @@ func pick[T any](w *World, from []T) T { return from[w.rng.IntN(len(from))] }
 // fault counts one that took effect.
 func (w *World) fault(name string) { w.Faults[name]++ }
 
+func (w *World) count(name string, n int) {
+	if n > 0 {
+		w.Faults[name] += n
+	}
+}
+
 // living are the hosts that are up, in order.
 func (w *World) living() []*host {
 	var up []*host
@@ -144,107 +149,4 @@ func (w *World) leader() *host {
 		}
 	}
 	return best
-}
-
-// link is one direction between two members.
-type link struct{ from, to raft.MemberID }
-
-// network carries messages: each with a delay of its own, so they overtake each other.
-type network struct {
-	w    *World
-	cut  map[link]bool
-	slow map[link]int64 // additional delay
-}
-
-func (n *network) send(from *host, msgs []raft.Message) {
-	for _, m := range msgs {
-		l := link{from.id, m.To}
-		if n.cut[l] {
-			n.w.fault("message cut off")
-			continue
-		}
-		if !n.w.calm && n.w.chance(n.w.weather.Loss) {
-			n.w.fault("message lost")
-			continue
-		}
-		delay := n.delay(l)
-		n.w.after(delay, func() { n.deliver(l, m) })
-		if !n.w.calm && n.w.chance(n.w.weather.Duplication) {
-			n.w.fault("message duplicated")
-			n.w.after(delay+n.w.between(0, 2*second), func() { n.deliver(l, m) })
-		}
-	}
-}
-
-func (n *network) delay(l link) int64 {
-	d := n.w.between(50, 500) + n.slow[l]
-	if !n.w.calm && n.w.chance(n.w.weather.Delay) {
-		n.w.fault("message delayed")
-		d += n.w.between(millisecond, 3*second)
-	}
-	return d
-}
-
-func (n *network) deliver(l link, m raft.Message) {
-	h := n.w.hosts[l.to]
-	if h == nil || !h.up() || n.cut[l] {
-		return
-	}
-	if h.paused(func() { n.deliver(l, m) }) {
-		return
-	}
-	h.replica.Receive([]raft.Message{m})
-	h.pump()
-}
-
-// partition cuts links in one of the shapes that have hurt systems before.
-func (n *network) partition() string {
-	ids := n.w.ids
-	one := pick(n.w, ids)
-	half := map[raft.MemberID]bool{}
-	for _, id := range ids {
-		half[id] = n.w.rng.IntN(2) == 0
-	}
-	shapes := []struct {
-		name string
-		cut  func(from, to raft.MemberID) bool
-	}{
-		{"isolated member", func(a, b raft.MemberID) bool { return a == one || b == one }},
-		{"deaf member", func(a, b raft.MemberID) bool { return b == one }},
-		{"mute member", func(a, b raft.MemberID) bool { return a == one }},
-		{"halves", func(a, b raft.MemberID) bool { return half[a] != half[b] }},
-		{"bridge", func(a, b raft.MemberID) bool { return a != one && b != one && half[a] != half[b] }},
-		{"ring", func(a, b raft.MemberID) bool { return !neighbours(ids, a, b) }},
-	}
-	if l := n.w.leader(); l != nil {
-		shapes = append(shapes, struct {
-			name string
-			cut  func(from, to raft.MemberID) bool
-		}{"isolated leader", func(a, b raft.MemberID) bool { return a == l.id || b == l.id }})
-	}
-	shape := pick(n.w, shapes)
-	clear(n.cut)
-	for _, a := range ids {
-		for _, b := range ids {
-			if a != b && shape.cut(a, b) {
-				n.cut[link{a, b}] = true
-			}
-		}
-	}
-	if len(n.cut) > 0 {
-		n.w.fault("partition: " + shape.name)
-	}
-	return shape.name
-}
-
-// neighbours reports whether two members stand within reach in a ring in which each sees a majority.
-func neighbours(ids []raft.MemberID, a, b raft.MemberID) bool {
-	i, j, n := slices.Index(ids, a), slices.Index(ids, b), len(ids)
-	apart := min((i-j+n)%n, (j-i+n)%n)
-	return apart <= (n/2+1)/2
-}
-
-func (n *network) heal() {
-	clear(n.cut)
-	clear(n.slow)
 }

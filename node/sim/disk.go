@@ -1,0 +1,153 @@
+package sim
+
+import (
+	"errors"
+	"syscall"
+
+	"raftsman.dev/node/raft"
+	"raftsman.dev/node/vfs"
+)
+
+// illness is what is wrong with a host's disk. It outlives the process.
+type illness struct {
+	kind string
+	rule vfs.Rule
+	// once: the fault strikes one operation. Else it stays until it is over, or for ever.
+	once, forever bool
+	// damaged: what lies on the disk was changed, so that the start is to be refused.
+	damaged bool
+	// lost: the data cannot be trusted, or are gone. The process stays down, and the identity is to be replaced.
+	lost bool
+}
+
+func (i *illness) rules() []vfs.Rule {
+	if i.rule.Err == nil {
+		return nil
+	}
+	return []vfs.Rule{i.rule}
+}
+
+// explains reports whether an error is what the illness must lead to.
+func (i *illness) explains(err error) bool {
+	return i.damaged || i.rule.Err != nil && errors.Is(err, i.rule.Err)
+}
+
+func (i *illness) full() bool { return errors.Is(i.rule.Err, syscall.ENOSPC) }
+
+// doomed reports whether the copy is gone, or will be.
+func (h *host) doomed() bool { return h.ill.lost || h.ill.damaged || h.ill.forever }
+
+// sicken gives the disk of a host's log an illness of its own choice.
+func (h *host) sicken() {
+	w := h.w
+	if h.ill != (illness{}) {
+		return
+	}
+	kinds := []illness{
+		{kind: "EIO once on a write", once: true, rule: vfs.Rule{Ops: vfs.OpWrite, Times: 1, Err: syscall.EIO, Torn: w.rng.IntN(2) == 0}},
+		{kind: "EIO once on an fsync", once: true, rule: vfs.Rule{Ops: vfs.OpSync | vfs.OpSyncDir, Times: 1, Err: syscall.EIO}},
+		{kind: "EIO once on a read", once: true, rule: vfs.Rule{Ops: vfs.OpRead, Times: 1, Err: syscall.EIO}},
+		{kind: "disk full", rule: vfs.Rule{Ops: vfs.OpWrite | vfs.OpCreate | vfs.OpTruncate | vfs.OpMkdir, Space: w.between(1, 16<<10), Err: syscall.ENOSPC}},
+		{kind: "no room for a segment", rule: vfs.Rule{Ops: vfs.OpCreate | vfs.OpTruncate, Err: syscall.ENOSPC}},
+		{kind: "EIO for ever on writes", forever: true, rule: vfs.Rule{Ops: vfs.OpWrite, Err: syscall.EIO}},
+		{kind: "EIO for ever on fsyncs", forever: true, rule: vfs.Rule{Ops: vfs.OpSync | vfs.OpSyncDir, Err: syscall.EIO}},
+		{kind: "EIO for ever on reads", forever: true, rule: vfs.Rule{Ops: vfs.OpRead, Err: syscall.EIO}},
+	}
+	i := pick(w, kinds)
+	i.rule.Path = "data"
+	if i.rule.Space == 0 {
+		i.rule.After = w.rng.IntN(20)
+	}
+	if i.forever && !w.spare(h) {
+		return
+	}
+	h.ill = i
+	w.story.line(w, h.id, "its disk: %s", i.kind)
+	h.faulty.Set(i.rules()...)
+	if !i.forever {
+		w.after(w.between(second, 15*second), func() { h.recover(i.kind) })
+	}
+}
+
+// recover ends an illness that does end.
+func (h *host) recover(kind string) {
+	if h.ill.kind == kind && !h.doomed() {
+		h.ill = illness{}
+		h.faulty.Set()
+	}
+}
+
+// tear lets the power go in the middle of one of the next writes.
+func (h *host) tear() {
+	rule := vfs.Rule{Ops: vfs.OpChange, Path: "data", After: h.w.rng.IntN(6), Err: errPower, Torn: true}
+	h.faulty.Set(append(h.ill.rules(), rule)...)
+}
+
+// refused is a start that has failed: for a reason that the world gave, or it is a finding.
+func (h *host) refused(err error) {
+	w := h.w
+	if h.dir != nil {
+		if cerr := h.dir.Close(); cerr != nil {
+			w.fail("member %d: give back the lock: %w", h.id, cerr)
+		}
+		h.dir = nil
+	}
+	if !h.ill.explains(err) {
+		w.fail("member %d boot %d: %w", h.id, h.boot, err)
+		return
+	}
+	w.fault("start refused: " + h.ill.kind)
+	w.story.line(w, h.id, "start refused: %v", err)
+	h.disk = h.disk.Crash(w.rng) // what a failed start has left unsynced
+	h.struck()
+}
+
+// struck is called when the illness has ended the process, or its start.
+func (h *host) struck() {
+	switch {
+	case h.ill.once:
+		h.ill = illness{}
+	case h.ill.forever || h.ill.damaged:
+		h.lose()
+	}
+}
+
+// lose gives a copy up.
+func (h *host) lose() {
+	if !h.ill.lost {
+		h.ill.lost = true
+		h.w.fault("copy destroyed")
+		h.w.story.line(h.w, h.id, "its data are lost: %s", h.ill.kind)
+	}
+}
+
+// spare reports whether the copy of a host may be destroyed: in no half of the membership in force are more than a
+// minority. The membership must be certain, that is committed by the leader of the newest term.
+func (w *World) spare(h *host) bool {
+	l := w.leader()
+	if l == nil || l == h && w.rng.IntN(4) > 0 {
+		return false
+	}
+	s := l.replica.Status()
+	for _, x := range w.truth.seen {
+		if x.term > s.Term {
+			return false
+		}
+	}
+	if !s.ConfigCommitted || s.Commit < w.truth.commit {
+		return false
+	}
+	incoming, outgoing := s.Membership.Voters()
+	for _, half := range [][]raft.MemberID{incoming, outgoing} {
+		gone := 0
+		for _, id := range half {
+			if x := w.hosts[id]; x == h || x.doomed() {
+				gone++
+			}
+		}
+		if len(half) > 0 && gone > (len(half)-1)/2 {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,212 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+
+	"raftsman.dev/node/raft"
+)
+
+// dies reports whether the process has ended on the way: where a run has it, before any single effect. What the
+// process still does in that turn has no effect.
+func (h *host) dies() bool {
+	if !h.dying && !h.w.calm && h.w.chance(h.w.weather.CrashAnywhere) {
+		h.dying = true
+		h.killed = h.w.rng.IntN(2) == 0
+		h.w.fault("ended between two effects")
+	}
+	return h.dying
+}
+
+// Send implements replica.Env, as do the methods below.
+func (h *host) Send(msgs []raft.Message) {
+	for len(msgs) > 0 && !h.dies() { // it may end with half of them sent
+		n := 1 + h.w.rng.IntN(len(msgs))
+		h.w.truth.left(h, msgs[:n])
+		h.w.net.send(h, msgs[:n])
+		h.noticeRead(msgs[:n])
+		msgs = msgs[n:]
+	}
+}
+
+// WriterReady lets the log writer run after the time that a disk takes.
+func (h *host) WriterReady() {
+	if h.writing || h.dies() {
+		return
+	}
+	h.writing = true
+	delay := h.diskTime()
+	if !h.w.calm && h.w.chance(h.w.weather.CrashInWrite) {
+		// The power goes while something waits for the disk: what was promised too early is forgotten.
+		h.later(h.w.between(0, delay), func() {
+			h.w.fault("power lost before a write")
+			h.crash()
+		})
+	}
+	if !h.w.calm && h.w.chance(h.w.weather.PauseInWrite) {
+		h.later(h.w.between(0, delay), func() {
+			h.w.fault("paused in an fsync")
+			h.pause()
+		})
+	}
+	h.later(delay, h.write)
+}
+
+// write takes a turn of the log writer.
+func (h *host) write() {
+	h.writing = false
+	w, err := h.replica.Writer().Run()
+	if h.died(err) {
+		return
+	}
+	if w.Seq != 0 {
+		h.w.truth.wrote(h)
+	}
+	h.Send(w.Late)
+	if !h.dies() {
+		h.replica.Wrote(w)
+	}
+	h.pump()
+	h.sealSoon()
+}
+
+// sealAfter is the time after which an idle log is sealed, as a member does it.
+const sealAfter = 20 * millisecond
+
+// sealSoon seals the log unless something is written before.
+func (h *host) sealSoon() {
+	if !h.up() {
+		return
+	}
+	h.writes++
+	n := h.writes
+	h.later(sealAfter, func() {
+		if h.writes == n && !h.writing {
+			h.died(h.log.Seal())
+		}
+	})
+}
+
+// diskTime is how long the disk takes for one write: mostly little, now and then as long as an election.
+func (h *host) diskTime() int64 {
+	d := h.w.between(30, 300) + h.diskDelay
+	if h.w.chance(h.w.weather.Stutter) {
+		h.w.fault("disk stutters")
+		d += h.w.between(millisecond, second)
+	}
+	return d
+}
+
+// ApplierReady lets the applier take a turn, and then the next as long as there is work.
+func (h *host) ApplierReady() {
+	if !h.applying && !h.dies() {
+		h.applying = true
+		h.later(h.w.between(10, 2000), h.apply)
+	}
+}
+
+func (h *host) apply() {
+	turn, err := h.replica.Applier().Run()
+	if h.died(err) {
+		return
+	}
+	if turn.Index == 0 {
+		h.applying = false
+		return
+	}
+	if turn.Installed {
+		h.w.fault("snapshot installed")
+		log := &h.w.truth.of(h).log
+		log.restarting, log.restartAt = true, turn.Index
+	}
+	h.state.applied(h.w)
+	if !h.dies() {
+		h.replica.AppliedTo(turn)
+	}
+	h.pump()
+	h.later(h.w.between(10, 500), h.apply)
+}
+
+// Fetch reads from the log.
+func (h *host) Fetch(f raft.Fetch) {
+	if h.dies() {
+		return
+	}
+	h.later(h.w.between(50, 1000)+h.diskDelay, func() {
+		span, err := h.log.Read(f.From, f.MaxBytes)
+		if err != nil {
+			if h.ill.explains(err) {
+				h.w.fault("not read: " + h.ill.kind)
+			}
+			span = raft.Span{}
+		}
+		h.w.fault("entries read back from the log")
+		h.replica.Step(raft.Fetched{To: f.To, Repair: f.Repair, Span: span})
+		h.pump()
+	})
+}
+
+// CutLog flushes the store and cuts the log.
+func (h *host) CutLog(base raft.Base) {
+	if h.dies() {
+		return
+	}
+	h.later(h.w.between(millisecond, 10*millisecond)+h.diskDelay, func() {
+		err := h.store.Flush()
+		durable := uint64(0)
+		if err == nil {
+			durable, err = h.store.Durable()
+		}
+		if err == nil && durable < uint64(base.Position.Index) {
+			err = fmt.Errorf("%d is durable after a flush, the cut is at %v", durable, base.Position)
+		}
+		if err == nil {
+			err = h.log.Cut(base)
+		}
+		if h.died(err) {
+			return
+		}
+		h.w.fault("log cut")
+		h.w.truth.of(h).log.cut(base.Position.Index)
+		if err := h.replica.LogCut(base, nil); err != nil {
+			h.w.fail("member %d: %w", h.id, err)
+		}
+		h.pump()
+	})
+}
+
+// MembershipChanged needs nothing here: the network knows every host.
+func (h *host) MembershipChanged(raft.Membership) {}
+
+// Removed needs nothing here: a host that was removed stays, and must not disturb the others.
+func (h *host) Removed() {}
+
+// Events tells the story.
+func (h *host) Events(events []raft.Event) {
+	for _, e := range events {
+		h.w.story.line(h.w, h.id, "%v", e)
+		h.w.truth.event(h, e)
+		h.ambush(e)
+	}
+}
+
+// died ends the process after a write that failed, for a reason that the world gave; any other error is a finding.
+func (h *host) died(err error) bool {
+	switch {
+	case err == nil:
+		return false
+	case errors.Is(err, errPower):
+		h.w.fault("power lost in a write")
+	case h.ill.explains(err):
+		h.w.fault("stopped by its disk: " + h.ill.kind)
+		h.w.story.line(h.w, h.id, "stops: %v", err)
+		h.killed = h.ill.full()
+	default:
+		h.w.fail("member %d: %w", h.id, err)
+		return true
+	}
+	h.w.truth.of(h).log.uncertain = true
+	h.crash()
+	h.struck()
+	return true
+}
