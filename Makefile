@@ -83,8 +83,8 @@ race: ## core packages under the race detector
 	CGO_ENABLED=1 go test -race $(CORE)
 
 .PHONY: sim
-sim: ## whole groups in seeded worlds: SEED=n for one with its story, FOR=10m for a soak; else two minutes
-	go test ./node/sim -count=1 -run TestSim -v -timeout 0 $(if $(SEED),-sim.seed $(SEED),-sim.from 0 -sim.for $(or $(FOR),2m))
+sim: ## whole groups in seeded worlds: SEED=n for one with its story, HOURS=1 or FOR=10m for a soak; else two minutes
+	go test ./node/sim -count=1 -run TestSim -v -timeout 0 $(if $(SEED),-sim.seed $(SEED),$(if $(HOURS),-sim.hours $(HOURS),-sim.for $(or $(FOR),2m)))
 
 .PHONY: torture
 torture: build ## real processes killed, their files damaged, their disks hung and full; root on Linux; the short form: ALL=yes CYCLES=200 for the full one, RUN=log for some, SEED=n

@@ -45,6 +45,16 @@ type client struct {
 	history []Operation
 	last    map[string]string // what it read last, to have something to swap
 	asked   int               // one higher with every request: what answers an older one is dropped
+	again   *Operation        // to be asked once more: nobody knows what became of it
+	mine    []string          // its own keys whose writes were acknowledged
+	kept    kept
+}
+
+// kept is the last write that a member has acknowledged to a client: its own store holds it.
+type kept struct {
+	at         *host
+	life       int
+	key, value string
 }
 
 func (w *World) addClient(id int) *client {
@@ -74,22 +84,54 @@ func (c *client) ask() {
 	c.asked++
 	c.at = pick(c.w, up)
 	c.at.clients = append(c.at.clients, c)
-	key := fmt.Sprintf("shared-%d-%d", c.w.now/keyLife, c.w.rng.IntN(sharedKeys))
-	value := fmt.Sprintf("%d.%d", c.id, c.serial)
-	op := &Operation{Client: c.id, Key: key, Value: value, Call: c.w.now}
+	op := c.draw()
 	c.pending = op
-	switch c.w.rng.IntN(5) {
+	asked := c.asked
+	c.w.after(c.w.between(5*second, 20*second), func() { c.giveUp(asked) })
+	switch put := []kv.Op{{Put: &kv.PutRequest{Key: []byte(op.Key), Value: []byte(op.Value)}}}; op.Kind {
+	case Put:
+		c.propose(kv.Txn{Success: put})
+	case Swap:
+		c.propose(swap(op.Key, op.Expected, op.Value))
+	default:
+		c.read()
+	}
+}
+
+// draw chooses what to ask. What has an unknown outcome is asked again now and then: every value is written by one
+// request and its repetitions alone, so that a repetition does no harm.
+func (c *client) draw() *Operation {
+	w := c.w
+	if again := c.again; again != nil {
+		c.again = nil
+		w.fault("request repeated")
+		return &Operation{Client: c.id, Key: again.Key, Kind: again.Kind, Value: again.Value, Expected: again.Expected, Call: w.now}
+	}
+	key := fmt.Sprintf("shared-%d-%d", w.now/keyLife, w.rng.IntN(sharedKeys))
+	op := &Operation{Client: c.id, Key: key, Value: fmt.Sprintf("%d.%d", c.id, c.serial), Call: w.now}
+	switch w.rng.IntN(6) {
 	case 0:
-		op.Key = "own-" + value // written once: it must be there at the end
-		c.propose(kv.Txn{Success: []kv.Op{{Put: &kv.PutRequest{Key: []byte(op.Key), Value: []byte(value)}}}})
+		op.Key = "own-" + op.Value // written once: it must be there at the end
 	case 1:
-		c.propose(kv.Txn{Success: []kv.Op{{Put: &kv.PutRequest{Key: []byte(key), Value: []byte(value)}}}})
 	case 2:
 		op.Kind, op.Expected = Swap, c.last[key]
-		c.propose(swap(key, op.Expected, value))
+	case 3:
+		op.Kind, op.Value = Get, ""
+		if len(c.mine) > 0 {
+			op.Key = pick(w, c.mine)
+		}
 	default:
 		op.Kind, op.Value = Get, ""
-		c.read()
+	}
+	return op
+}
+
+// giveUp ends the client's patience.
+func (c *client) giveUp(asked int) {
+	if c.asked == asked && c.pending != nil {
+		c.w.fault("client gave up")
+		c.asked++
+		c.unknown()
 	}
 }
 
@@ -159,13 +201,8 @@ func (c *client) awaitBarrier(b *replica.Barrier, asked int) {
 			c.next()
 			return
 		}
-		value, err := c.at.value(c.pending.Key)
-		if err != nil {
-			c.w.fail("member %d: read: %w", c.at.id, err)
-			return
-		}
-		c.pending.Value = value
-		c.last[c.pending.Key] = value
+		c.pending.Value = c.at.serve(c.pending.Key)
+		c.last[c.pending.Key] = c.pending.Value
 		c.answered()
 	default:
 		c.w.after(poll, func() { c.awaitBarrier(b, asked) })
@@ -178,8 +215,11 @@ func (c *client) answered() {
 	op.Return = c.w.now
 	if op.Kind == Put && len(op.Key) > 4 && op.Key[:4] == "own-" {
 		c.w.truth.acked[op.Key] = op.Value
+		c.mine = append(c.mine, op.Key)
+		c.kept = kept{at: c.at, life: c.at.life, key: op.Key, value: op.Value}
 	}
 	c.history = append(c.history, *op)
+	c.glance()
 	c.next()
 }
 
@@ -195,6 +235,9 @@ func (c *client) doubt() {
 	if op := c.pending; op.Kind != Get {
 		op.Unknown = true
 		c.history = append(c.history, *op)
+		if c.w.rng.IntN(3) == 0 {
+			c.again = op
+		}
 	}
 }
 

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -48,7 +47,7 @@ type process struct {
 	writes    int // turns of the log writer
 	applying  bool
 	receiving bool
-	views     int // snapshots being read
+	served    map[string]int64 // the newest revision of each key that it has shown
 	clients   []*client
 }
 
@@ -121,7 +120,7 @@ const segmentBytes = 32 << 10
 // identify opens the data directory: who this member is, and in which boot.
 func (h *host) identify() bool {
 	h.life++
-	h.process = process{clients: h.clients}
+	h.process = process{clients: h.clients, served: map[string]int64{}}
 	h.faulty = vfs.NewFaulty(h.disk, h.ill.rules()...)
 	dir, err := datadir.Open(h.faulty, "data", h.name, func() uint64 { return uint64(h.id) })
 	if err != nil {
@@ -221,16 +220,4 @@ func (h *host) powerOff() {
 	names, sectors := h.disk.Lost()
 	h.w.count("directory entry lost", names)
 	h.w.count("unsynced sector lost", sectors)
-}
-
-// value reads the host's own store as it is.
-func (h *host) value(key string) (string, error) {
-	res, err := h.store.Read(context.Background(), kv.Txn{Success: []kv.Op{{Range: &kv.RangeRequest{Key: []byte(key)}}}})
-	if err != nil {
-		return "", err
-	}
-	if kvs := res.Responses[0].Range.KVs; len(kvs) > 0 {
-		return string(kvs[0].Value), nil
-	}
-	return "", nil
 }

@@ -29,6 +29,8 @@ const (
 	birthTime = 60 * second
 	// healTime is within which a healed group must have converged.
 	healTime = 60 * second
+	// restTime is within which everything that was asked for has been answered or given up.
+	restTime = 10 * second
 )
 
 // Run turns the world of a seed: birth, chaos, healing. The error is the first thing that was not as it must be.
@@ -139,7 +141,38 @@ func (w *World) converge() {
 		if err := w.truth.end(w.members()); err != nil {
 			w.fail("after everything healed: %w", err)
 		}
+		w.rest()
 	}
+}
+
+// rest demands that nothing is left hanging once nobody asks any more.
+func (w *World) rest() {
+	var left string
+	w.runUntil(w.now+restTime, func() bool {
+		left = w.leftovers()
+		return left == ""
+	})
+	if left != "" && w.failed == nil {
+		w.fail("%d s after the group has converged: %s", restTime/second, left)
+	}
+}
+
+// leftovers names the first thing that somebody still holds.
+func (w *World) leftovers() string {
+	for _, h := range w.living() {
+		switch {
+		case h.replica.Waiting() > 0:
+			return fmt.Sprintf("member %d has %d proposals without an outcome", h.id, h.replica.Waiting())
+		case h.receiving:
+			return fmt.Sprintf("member %d holds a snapshot that nobody sends", h.id)
+		case len(h.held) > 0:
+			return fmt.Sprintf("member %d has not done %d things", h.id, len(h.held))
+		}
+	}
+	if n := w.net.held(); n > 0 {
+		return fmt.Sprintf("%d messages wait in the network", n)
+	}
+	return ""
 }
 
 // heal ends every fault, and starts whatever has data to start from.

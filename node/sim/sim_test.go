@@ -4,9 +4,14 @@ import (
 	"cmp"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"regexp"
+	"runtime"
 	"slices"
+	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,15 +24,18 @@ type flags struct {
 	from  *uint64
 	one   *uint64
 	lasts *time.Duration
+	hours *float64
 }
 
 var asked = flags{
-	seeds: flag.Int("sim.seeds", 60, "how many seeds to run"),
-	from:  flag.Uint64("sim.from", 1, "the first seed; 0 draws one"),
+	seeds: flag.Int("sim.seeds", 40, "how many seeds to run"),
+	from:  flag.Uint64("sim.from", 0, "the first seed; 0 draws one"),
 	one:   flag.Uint64("sim.seed", 0, "run this seed alone and tell its story"),
-	lasts: flag.Duration("sim.for", 0, "run fresh seeds for that long, instead of a number of them"),
+	lasts: flag.Duration("sim.for", 0, "run seeds for that long, instead of a number of them"),
+	hours: flag.Float64("sim.hours", 0, "the same in hours"),
 }
 
+// TestSim runs seeds that nobody has seen before, on every processor.
 func TestSim(t *testing.T) {
 	if *asked.one != 0 {
 		run(t, *asked.one, func(line string) { fmt.Println(line) })
@@ -37,32 +45,81 @@ func TestSim(t *testing.T) {
 	if first == 0 {
 		first = rand.Uint64() >> 16
 	}
-	began, faults, seconds, acked, n := time.Now(), map[string]int{}, int64(0), 0, 0
-	for ; more(n, began) && !t.Failed(); n++ {
-		r := run(t, first+uint64(n), nil)
-		seconds += r.Seconds
-		acked += r.Acked
-		for name, count := range r.Faults {
-			faults[name] += count
+	t.Logf("seeds from %d", first)
+	s := sum{first: first, began: time.Now(), faults: map[string]int{}}
+	var workers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for seed, ok := s.next(); ok && !t.Failed(); seed, ok = s.next() {
+				s.add(run(t, seed, nil))
+			}
+		})
+	}
+	workers.Wait()
+	s.print()
+}
+
+// TestPastBugs runs the seed of every bug that was found before.
+func TestPastBugs(t *testing.T) {
+	text, err := os.ReadFile("BUGS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := regexp.MustCompile(`(?m)^\| \d{4}-\d\d-\d\d \| (\d+) \|`).FindAllStringSubmatch(string(text), -1)
+	if len(rows) == 0 {
+		t.Fatal("BUGS.md names no seed")
+	}
+	for _, row := range rows {
+		seed, err := strconv.ParseUint(row[1], 10, 64)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	elapsed := time.Since(began).Seconds()
-	fmt.Fprintf(os.Stderr, "sim: %d seeds from %d, %.1f a second; %d s of virtual time, %d writes acknowledged\n", n, first, float64(n)/elapsed, seconds, acked)
-	var names []string
-	for name := range faults {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		fmt.Fprintf(os.Stderr, "sim:   %-32s %d\n", name, faults[name])
+		run(t, seed, nil)
 	}
 }
 
-func more(n int, began time.Time) bool {
-	if *asked.lasts > 0 {
-		return time.Since(began) < *asked.lasts
+// sum is what the runs of a soak amount to.
+type sum struct {
+	first uint64
+	began time.Time
+
+	mu      sync.Mutex
+	given   int
+	done    int
+	seconds int64
+	acked   int
+	faults  map[string]int
+}
+
+// next gives out a seed, while there is time.
+func (s *sum) next() (seed uint64, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lasts := max(*asked.lasts, time.Duration(*asked.hours*float64(time.Hour)))
+	if lasts > 0 && time.Since(s.began) >= lasts || lasts == 0 && s.given >= *asked.seeds {
+		return 0, false
 	}
-	return n < *asked.seeds
+	s.given++
+	return s.first + uint64(s.given-1), true
+}
+
+func (s *sum) add(r Report) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.done++
+	s.seconds += r.Seconds
+	s.acked += r.Acked
+	for name, count := range r.Faults {
+		s.faults[name] += count
+	}
+}
+
+func (s *sum) print() {
+	elapsed := time.Since(s.began).Seconds()
+	fmt.Fprintf(os.Stderr, "sim: %d seeds from %d in %.0f s, %.1f a second; %d s of virtual time, %d writes acknowledged\n", s.done, s.first, elapsed, float64(s.done)/elapsed, s.seconds, s.acked)
+	for _, name := range slices.Sorted(maps.Keys(s.faults)) {
+		fmt.Fprintf(os.Stderr, "sim:   %-40s %d\n", name, s.faults[name])
+	}
 }
 
 func run(t *testing.T, seed uint64, tell func(string)) Report {
@@ -74,7 +131,7 @@ func run(t *testing.T, seed uint64, tell func(string)) Report {
 		err = linearizable(r)
 	}
 	if err != nil {
-		t.Errorf("%v\nweather %+v\nagain: go test ./node/sim -run TestSim -sim.seed %d", err, weather, seed)
+		t.Errorf("%v\nweather %+v\nagain: make sim SEED=%d", err, weather, seed)
 	}
 	return r
 }

@@ -7,7 +7,7 @@ func (t *truth) end(members []*host) error {
 	var hash uint64
 	for i, h := range members {
 		for key, want := range t.acked {
-			got, err := h.value(key)
+			got, _, err := h.value(key)
 			if err != nil || got != want {
 				return fmt.Errorf("member %d has %q at %s (%v), %q was acknowledged", h.id, got, key, err, want)
 			}
