@@ -16,6 +16,8 @@ type illness struct {
 	once, forever bool
 	// damaged: what lies on the disk was changed, so that the start is to be refused.
 	damaged bool
+	// rolled: the volume is an older copy.
+	rolled bool
 	// lost: the data cannot be trusted, or are gone. The process stays down, and the identity is to be replaced.
 	lost bool
 }
@@ -29,13 +31,16 @@ func (i *illness) rules() []vfs.Rule {
 
 // explains reports whether an error is what the illness must lead to.
 func (i *illness) explains(err error) bool {
+	if i.rolled {
+		return errors.Is(err, errOlder) || errors.Is(err, errUnseen)
+	}
 	return i.damaged || i.rule.Err != nil && errors.Is(err, i.rule.Err)
 }
 
 func (i *illness) full() bool { return errors.Is(i.rule.Err, syscall.ENOSPC) }
 
 // doomed reports whether the copy is gone, or will be.
-func (h *host) doomed() bool { return h.ill.lost || h.ill.damaged || h.ill.forever }
+func (h *host) doomed() bool { return h.ill.lost || h.ill.damaged || h.ill.forever || h.ill.rolled }
 
 // sicken gives the disk of a host's log an illness of its own choice.
 func (h *host) sicken() {

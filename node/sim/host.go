@@ -23,6 +23,7 @@ type host struct {
 	disk  *vfs.Mem
 	state ground
 	ill   illness // what is wrong with its disk, beyond the process
+	older *volume // a copy of its disk, from before
 
 	// The process; nil and zero while it is down.
 	life    int // one higher at every start: what belonged to an earlier life is dropped
@@ -47,6 +48,7 @@ type process struct {
 	writes    int // turns of the log writer
 	applying  bool
 	receiving bool
+	met       map[raft.MemberID]sighting
 	served    map[string]int64 // the newest revision of each key that it has shown
 	clients   []*client
 }
@@ -111,6 +113,10 @@ func (h *host) run(restored raft.Restored) error {
 		return fmt.Errorf("start: %w", err)
 	}
 	h.replica = r
+	if err := h.compare(); err != nil {
+		h.replica = nil
+		return err
+	}
 	return nil
 }
 
@@ -120,7 +126,7 @@ const segmentBytes = 32 << 10
 // identify opens the data directory: who this member is, and in which boot.
 func (h *host) identify() bool {
 	h.life++
-	h.process = process{clients: h.clients, served: map[string]int64{}}
+	h.process = process{clients: h.clients, served: map[string]int64{}, met: map[raft.MemberID]sighting{}}
 	h.faulty = vfs.NewFaulty(h.disk, h.ill.rules()...)
 	dir, err := datadir.Open(h.faulty, "data", h.name, func() uint64 { return uint64(h.id) })
 	if err != nil {
@@ -186,6 +192,7 @@ func (h *host) crash() {
 		h.w.fail("member %d: close the store: %w", h.id, err)
 	}
 	h.state = state
+	h.keepCopy()
 	if h.w.rng.IntN(3) == 0 { // a process that is back before anybody has noticed is the harder case
 		h.w.after(h.w.between(millisecond, 100*millisecond), h.restart)
 	}

@@ -60,7 +60,6 @@ func mirrorOf(found raft.Restored) mirror {
 	for _, e := range found.Entries {
 		m.entries = append(m.entries, written{e.Term, e.Sum, e.Kind == raft.EntryMembership})
 	}
-	m.proven = m.end()
 	return m
 }
 

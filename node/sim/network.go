@@ -163,6 +163,7 @@ func (n *network) arrive(p parcel) {
 		}
 		return
 	}
+	h.meet(p.from.Boot, p.m)
 	p.m.To = h.id // as a member reads it: the handshake alone says who is meant
 	h.receive(p.m)
 }
@@ -192,7 +193,6 @@ func (n *network) clog() {
 	}
 	x := n.wire(l)
 	x.clogged = n.w.now + n.w.between(100*millisecond, 10*second)
-	n.w.fault("link clogged")
 	n.w.after(x.clogged-n.w.now, func() { n.unclog(x) })
 }
 
@@ -215,7 +215,6 @@ func (n *network) throttle() {
 	}
 	x := n.wire(l)
 	x.rate = n.w.between(1<<10, 64<<10)
-	n.w.fault("link throttled")
 	n.w.after(n.w.between(second, 20*second), func() { x.rate = 0 })
 }
 
@@ -229,7 +228,6 @@ func (n *network) misdirect() {
 	}
 	x := n.wire(l)
 	x.astray, x.astrayUntil = third, n.w.now+n.w.between(500*millisecond, 10*second)
-	n.w.fault("address stale")
 }
 
 // disconnect breaks the connection of a link: what is on it is lost, the sender is told, and then of the next one.

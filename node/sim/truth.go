@@ -76,7 +76,9 @@ func (t *truth) started(h *host, found raft.Restored) {
 	if err := t.remembers(h, found); err != nil {
 		t.w.fail("member %d boot %d: %w", h.id, h.boot, err)
 	}
+	proven, provenTerm := s.log.proven, s.log.provenTerm // a start proves nothing more
 	s.log = mirrorOf(found)
+	s.log.proven, s.log.provenTerm = min(proven, s.log.end()), provenTerm
 	if first := h.replica.Brief().First; first != s.log.base+1 { // reset to where the store stands
 		s.log = mirror{base: first - 1}
 	}

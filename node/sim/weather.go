@@ -15,7 +15,7 @@ type Weather struct {
 
 	Partition, Heal, Clog, Throttle, Misdirect, Disconnect, Foreign int64
 	Crash, Kill, Restart, AllCrash, Pause, Lag, Clock               int64
-	SlowDisk, TornWrite, Sick, Rot, Empty, Swap                     int64
+	SlowDisk, TornWrite, Sick, Rot, Empty, Swap, RollBack           int64
 	Membership, Transfer, Mend                                      int64
 	// Members is the size to begin with, KeepEntries how short the logs are kept, Clients how many ask at once.
 	Members     int
@@ -45,6 +45,7 @@ func Draw(rng *rand.Rand) Weather {
 		Pause: some(30, 3000, 20_000), Lag: some(30, 2000, 20_000), Clock: some(30, 1000, 15_000),
 		SlowDisk: some(30, 2000, 20_000), TornWrite: some(40, 3000, 20_000),
 		Sick: some(40, 2000, 20_000), Rot: some(40, 2000, 20_000), Empty: some(20, 10_000, 60_000), Swap: some(20, 10_000, 60_000),
+		RollBack:   some(30, 4000, 30_000),
 		Membership: some(50, 2000, 15_000), Transfer: some(40, 1000, 15_000), Mend: 300 + rng.Int64N(3000),
 		Members:     []int{1, 3, 3, 3, 5}[rng.IntN(5)],
 		KeepEntries: []uint64{8, 30, 10_000}[rng.IntN(3)],
@@ -82,6 +83,7 @@ func (w *World) begin() {
 	w.recur(w.weather.Rot, func() { w.hosts[pick(w, w.ids)].rot() })
 	w.recur(w.weather.Empty, func() { w.emptyVolume(w.hosts[pick(w, w.ids)]) })
 	w.recur(w.weather.Swap, w.swapVolumes)
+	w.recur(w.weather.RollBack, func() { w.rollBack(w.hosts[pick(w, w.ids)]) })
 	w.recur(w.weather.Membership, w.reshape)
 	w.recur(w.weather.Transfer, w.transfer)
 	w.recur(w.weather.Mend, w.mend)
