@@ -60,8 +60,8 @@ func (h *host) sicken() {
 	}
 	i := pick(w, kinds)
 	i.rule.Path = "data"
-	if i.rule.Space == 0 {
-		i.rule.After = w.rng.IntN(20)
+	if i.rule.Ops&(vfs.OpWrite|vfs.OpSync) != 0 && i.rule.Space == 0 {
+		i.rule.After = w.rng.IntN(6)
 	}
 	if i.forever && !w.spare(h) {
 		return
@@ -85,6 +85,9 @@ func (h *host) recover(kind string) {
 // tear lets the power go in the middle of one of the next writes.
 func (h *host) tear() {
 	rule := vfs.Rule{Ops: vfs.OpChange, Path: "data", After: h.w.rng.IntN(6), Err: errPower, Torn: true}
+	if h.w.rng.IntN(3) == 0 { // as names are made durable
+		rule.Ops, rule.After = vfs.OpSyncDir, 0
+	}
 	h.faulty.Set(append(h.ill.rules(), rule)...)
 }
 

@@ -24,6 +24,8 @@ type host struct {
 	state ground
 	ill   illness // what is wrong with its disk, beyond the process
 	older *volume // a copy of its disk, from before
+	// joined: it is certain that its identity is one of the cluster's.
+	joined bool
 
 	// The process; nil and zero while it is down.
 	life    int // one higher at every start: what belonged to an earlier life is dropped
@@ -93,6 +95,9 @@ func (h *host) start() {
 		h.refused(errors.Join(err, store.Close()))
 		return
 	}
+	if h.ill.damaged {
+		h.w.fail("member %d starts, and is damaged: %s", h.id, h.ill.kind)
+	}
 	h.w.truth.started(h, restored)
 	h.w.story.line(h.w, h.id, "up, boot %d, %+v", h.boot, h.replica.Brief())
 	h.later(h.w.between(0, tick), h.tick)
@@ -103,7 +108,7 @@ func (h *host) start() {
 func (h *host) run(restored raft.Restored) error {
 	r, err := replica.New(replica.Config{
 		Core: raft.Config{
-			ID: h.id, Boot: h.boot, ElectionTicks: 10, HeartbeatTicks: 1, CaughtUpLag: 8,
+			ID: h.id, Boot: h.boot, ElectionTicks: 10, HeartbeatTicks: 1, CaughtUpLag: 8, TailBytes: h.w.weather.TailBytes,
 			Rand: rand.New(rand.NewPCG(h.w.seed, uint64(h.id)<<16|uint64(h.boot))),
 		},
 		Log: h.log, Store: h.store, Restored: restored, Env: h,
@@ -121,7 +126,7 @@ func (h *host) run(restored raft.Restored) error {
 }
 
 // segmentBytes is short, so that a run sees many segments.
-const segmentBytes = 32 << 10
+const segmentBytes = 8 << 10
 
 // identify opens the data directory: who this member is, and in which boot.
 func (h *host) identify() bool {
@@ -144,6 +149,13 @@ func (h *host) identify() bool {
 func (h *host) identity() transport.Identity {
 	id := h.dir.Identity()
 	return transport.Identity{Member: id.Member, Cluster: id.Cluster, Boot: id.Boot, Name: id.Name}
+}
+
+// join makes the host one of the cluster.
+func (h *host) join(cluster raft.ClusterID) error {
+	err := h.dir.Join(cluster)
+	h.joined = err == nil
+	return err
 }
 
 // later does something in this life of the process, and after any pause.

@@ -172,7 +172,7 @@ func (n *network) arrive(p parcel) {
 func (n *network) admitted(h *host, from transport.Identity, meant raft.MemberID) bool {
 	ok, adopt := transport.Admits(h.identity(), from, meant)
 	if ok && adopt {
-		if err := h.dir.Join(from.Cluster); err != nil {
+		if err := h.join(from.Cluster); err != nil {
 			h.died(err)
 			return false
 		}

@@ -25,7 +25,7 @@ func openLog(fsys vfs.FS, create bool) (*wal.Log, raft.Restored, error) {
 // first: a change that nobody can find out, because nothing proves what it took, is not made.
 func (h *host) rot() {
 	w := h.w
-	if h.ill != (illness{}) || !w.spare(h) {
+	if !h.joined || h.ill != (illness{}) || !w.spare(h) { // an unjoined one has nothing to lose
 		return
 	}
 	if h.up() {

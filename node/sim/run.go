@@ -60,7 +60,7 @@ func (w *World) born() error {
 	if err := founder.replica.Form(raft.Member{ID: 1, Name: "m1"}); err != nil {
 		return fmt.Errorf("seed %d: form: %w", w.seed, err)
 	}
-	if err := founder.dir.Join(ours); err != nil {
+	if err := founder.join(ours); err != nil {
 		return fmt.Errorf("seed %d: join: %w", w.seed, err)
 	}
 	w.truth.founded(founder)
@@ -181,7 +181,7 @@ func (w *World) heal() {
 	w.net.heal()
 	for _, id := range w.ids {
 		h := w.hosts[id]
-		if h.ill.damaged && !h.ill.lost {
+		if h.ill.damaged && !h.ill.lost && !h.up() {
 			h.start() // it must be refused
 		}
 		if !h.ill.lost {

@@ -39,6 +39,9 @@ func (h *host) SendSnapshot(to raft.MemberID) {
 		return
 	}
 	h.w.fault("snapshot begun")
+	if x, _ := h.replica.Status().Membership.Find(to); x.Seat == raft.SeatLearner {
+		h.w.fault("learner further behind than the log reaches")
+	}
 	h.w.after(h.w.between(millisecond, 20*millisecond), s.begin)
 }
 

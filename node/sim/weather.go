@@ -20,7 +20,9 @@ type Weather struct {
 	// Members is the size to begin with, KeepEntries how short the logs are kept, Clients how many ask at once.
 	Members     int
 	KeepEntries uint64
-	Clients     int
+	// TailBytes is how much of the log the members keep in memory: the rest is read back.
+	TailBytes int
+	Clients   int
 	// Pebble says that the stores stand on Pebble, not on the engine in memory: then the run does not replay exactly.
 	Pebble bool
 }
@@ -44,11 +46,12 @@ func Draw(rng *rand.Rand) Weather {
 		Crash: some(50, 1500, 20_000), Kill: some(40, 1500, 20_000), Restart: 300 + rng.Int64N(5000), AllCrash: some(20, 15_000, 60_000),
 		Pause: some(30, 3000, 20_000), Lag: some(30, 2000, 20_000), Clock: some(30, 1000, 15_000),
 		SlowDisk: some(30, 2000, 20_000), TornWrite: some(40, 3000, 20_000),
-		Sick: some(40, 2000, 20_000), Rot: some(40, 2000, 20_000), Empty: some(20, 10_000, 60_000), Swap: some(20, 10_000, 60_000),
+		Sick: some(50, 1000, 12_000), Rot: some(40, 2000, 20_000), Empty: some(20, 10_000, 60_000), Swap: some(20, 10_000, 60_000),
 		RollBack:   some(30, 4000, 30_000),
 		Membership: some(50, 2000, 15_000), Transfer: some(40, 1000, 15_000), Mend: 300 + rng.Int64N(3000),
 		Members:     []int{1, 3, 3, 3, 5}[rng.IntN(5)],
 		KeepEntries: []uint64{8, 30, 10_000}[rng.IntN(3)],
+		TailBytes:   []int{256, 4 << 10, 32 << 20}[rng.IntN(3)],
 		Clients:     1 + rng.IntN(6),
 	}
 	if rng.IntN(20) == 0 {
