@@ -241,11 +241,10 @@ func encode(id Identity) []byte {
 }
 
 func decode(b []byte) (Identity, error) {
-	if len(b) >= 8 && string(b[:7]) == magic[:7] && b[7] != magic[7] {
+	if len(b) >= 8 && string(b[:7]) == magic[:7] && b[7] != magic[7] && !verifies(append([]byte(magic), b[8:]...)) {
 		return Identity{}, fmt.Errorf("it is of format version %d, this program knows %d: %w", b[7], magic[7], ErrForeign)
 	}
-	if len(b) < fixedSize+4 || string(b[:8]) != magic || len(b) != fixedSize+4+int(binary.LittleEndian.Uint16(b[33:])) ||
-		binary.LittleEndian.Uint32(b[len(b)-4:]) != crc32.Checksum(b[:len(b)-4], crc32.MakeTable(crc32.Castagnoli)) {
+	if !verifies(b) {
 		return Identity{}, fmt.Errorf("its %d bytes do not verify: %w", len(b), ErrCorrupt)
 	}
 	u := func(at int) uint64 { return binary.LittleEndian.Uint64(b[at:]) }
@@ -256,4 +255,11 @@ func decode(b []byte) (Identity, error) {
 		Member: raft.MemberID(u(8)), Cluster: raft.ClusterID(u(16)), Boot: raft.Boot(u(24)),
 		Removed: b[32] == 1, Name: string(b[fixedSize : len(b)-4]),
 	}, nil
+}
+
+// verifies reports whether b is whole. Bytes that would be, but for the version in them, are damaged and of no other
+// version.
+func verifies(b []byte) bool {
+	return len(b) >= fixedSize+4 && string(b[:8]) == magic && len(b) == fixedSize+4+int(binary.LittleEndian.Uint16(b[33:])) &&
+		binary.LittleEndian.Uint32(b[len(b)-4:]) == crc32.Checksum(b[:len(b)-4], crc32.MakeTable(crc32.Castagnoli))
 }

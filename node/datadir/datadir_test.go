@@ -2,9 +2,11 @@ package datadir
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
@@ -134,6 +136,21 @@ func TestGolden(t *testing.T) {
 	const want = "5241465449444e0107000000000000000900000000000000030000000000000000010061a4b08422"
 	if got := hex.EncodeToString(encode(Identity{Member: 7, Cluster: 9, Boot: 3, Name: "a"})); got != want {
 		t.Fatalf("the format has changed (version 1 is frozen): %s", got)
+	}
+}
+
+func TestVersionIsToldFromDamage(t *testing.T) {
+	id := Identity{Member: 7, Cluster: 9, Boot: 3, Name: "a"}
+	flipped := encode(id)
+	flipped[7] ^= 4
+	if _, err := decode(flipped); !errors.Is(err, ErrCorrupt) {
+		t.Fatalf("a flipped bit in the version: %v", err)
+	}
+	next := encode(id)
+	next[7]++
+	binary.LittleEndian.PutUint32(next[len(next)-4:], crc32.Checksum(next[:len(next)-4], crc32.MakeTable(crc32.Castagnoli)))
+	if _, err := decode(next); !errors.Is(err, ErrForeign) {
+		t.Fatalf("the next version: %v", err)
 	}
 }
 
