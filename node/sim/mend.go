@@ -31,7 +31,7 @@ func (w *World) mend() {
 	case len(caught) > 0:
 		change.Promote = caught
 		change.Remove = lost
-	case len(voters) > 2 && w.rng.IntN(2) == 0:
+	case !slices.Contains(voters, lost[0]) || len(voters) > 2 && w.rng.IntN(2) == 0:
 		change.Remove = lost[:1]
 	case !waiting && len(w.ids) < mostEver:
 		change.AddLearners = []raft.Member{w.newcomer()}
