@@ -108,7 +108,7 @@ func (f *Faulty) quiet(on bool) {
 func (f *Faulty) hit(op Op, path string, at int64, size int) (rule *Rule, fits int) {
 	f.mu.Lock()
 	for _, r := range f.mu.rules {
-		if f.mu.quiet || r.Ops&op == 0 || !strings.Contains(path, r.Path) || r.To != 0 && op&(OpRead|OpWrite) != 0 && (at >= r.To || at+int64(size) <= r.From) {
+		if f.mu.quiet || !r.meets(op, path, at, size) {
 			continue
 		}
 		if fit, struck := r.strikes(op, size); struck && rule == nil {
@@ -120,6 +120,14 @@ func (f *Faulty) hit(op Op, path string, at int64, size int) (rule *Rule, fits i
 		<-rule.Hang
 	}
 	return rule, fits
+}
+
+// meets reports whether a rule is about an operation.
+func (r *Rule) meets(op Op, path string, at int64, size int) bool {
+	if r.Ops&op == 0 || !strings.Contains(path, r.Path) {
+		return false
+	}
+	return r.To == 0 || op&(OpRead|OpWrite) == 0 || at < r.To && at+int64(size) > r.From
 }
 
 func (r *ruleState) strikes(op Op, size int) (fits int, struck bool) {
