@@ -4,7 +4,6 @@ import (
 	"errors"
 	"syscall"
 
-	"raftsman.dev/node/raft"
 	"raftsman.dev/node/vfs"
 )
 
@@ -127,35 +126,4 @@ func (h *host) lose() {
 		h.w.fault("copy destroyed")
 		h.w.story.line(h.w, h.id, "its data are lost: %s", h.ill.kind)
 	}
-}
-
-// spare reports whether the copy of a host may be destroyed: in no half of the membership in force are more than a
-// minority. The membership must be certain, that is committed by the leader of the newest term.
-func (w *World) spare(h *host) bool {
-	l := w.leader()
-	if l == nil || l == h && w.rng.IntN(4) > 0 {
-		return false
-	}
-	s := l.replica.Status()
-	for _, x := range w.truth.seen {
-		if x.term > s.Term {
-			return false
-		}
-	}
-	if !s.ConfigCommitted || s.Commit < w.truth.commit {
-		return false
-	}
-	incoming, outgoing := s.Membership.Voters()
-	for _, half := range [][]raft.MemberID{incoming, outgoing} {
-		gone := 0
-		for _, id := range half {
-			if x := w.hosts[id]; x == h || x.doomed() {
-				gone++
-			}
-		}
-		if len(half) > 0 && gone > (len(half)-1)/2 {
-			return false
-		}
-	}
-	return true
 }

@@ -117,7 +117,7 @@ func (h *host) apply() {
 	if turn.Installed {
 		h.w.fault("snapshot installed")
 		log := &h.w.truth.of(h).log
-		log.restarting, log.restartAt = true, turn.Index
+		log.restarting, log.restartAt, log.covered = true, turn.Index, turn.Index
 	}
 	h.state.applied(h.w)
 	if !h.dies() {

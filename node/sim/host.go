@@ -76,23 +76,15 @@ func (h *host) start() {
 	if !h.identify() {
 		return
 	}
-	log, restored, err := openLog(h.faulty, h.dir.Identity().Cluster == 0)
-	if err != nil {
-		h.refused(fmt.Errorf("open the log: %w", err))
-		return
+	restored, err := h.openDisk()
+	if err == nil {
+		err = h.dir.CountBoot()
 	}
-	store, err := kv.Open("store", h.state.options())
-	if err != nil {
-		h.w.fail("member %d boot %d: open the store: %w", h.id, h.boot, err)
-		return
-	}
-	h.log, h.store = log, store
-	err = h.dir.CountBoot()
 	if err == nil {
 		err = h.run(restored)
 	}
 	if err != nil {
-		h.refused(errors.Join(err, store.Close()))
+		h.refused(errors.Join(err, h.shut()))
 		return
 	}
 	if h.ill.damaged {
@@ -205,7 +197,7 @@ func (h *host) crash() {
 	}
 	h.state = state
 	h.keepCopy()
-	if h.w.rng.IntN(3) == 0 { // a process that is back before anybody has noticed is the harder case
+	if h.w.calm || h.w.rng.IntN(3) == 0 { // a process that is back before anybody has noticed is the harder case
 		h.w.after(h.w.between(millisecond, 100*millisecond), h.restart)
 	}
 }

@@ -1,10 +1,12 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
 	"raftsman.dev/node/raft"
+	"raftsman.dev/node/wal"
 )
 
 // mirror is what the observer has seen one member make durable in its log, read back after every write of it. It
@@ -21,6 +23,9 @@ type mirror struct {
 	// uncertain: the process ended in the middle of a write, which may be there or not.
 	uncertain bool
 	counted   uint64 // entries appended in this life, as the log counts them
+	repaired  uint64 // and lost ones brought back
+	// covered: the store has switched to a snapshot of so much, and needs no entry up to there.
+	covered raft.Index
 }
 
 // written is one place of a log.
@@ -28,6 +33,8 @@ type written struct {
 	term   raft.Term
 	sum    uint32
 	config bool
+	// lost: the disk has lost the content, and the log knows it.
+	lost bool
 }
 
 func (m *mirror) end() raft.Index { return m.base + raft.Index(len(m.entries)) }
@@ -46,11 +53,42 @@ func (m *mirror) holds(i raft.Index, is written) bool {
 	return i <= m.base || ok && has.term == is.term && has.sum == is.sum
 }
 
+// hole is the first lost entry behind an index, 0 for none.
+func (m *mirror) hole(behind raft.Index) raft.Index {
+	for i := max(behind, m.base) + 1; i <= m.end(); i++ {
+		if m.entries[i-m.base-1].lost {
+			return i
+		}
+	}
+	return 0
+}
+
+// lose marks entries as lost.
+func (m *mirror) lose(lost []raft.Position) {
+	for _, p := range lost {
+		if is, ok := m.at(p.Index); ok && is.term == p.Term {
+			m.entries[p.Index-m.base-1].lost = true
+		}
+	}
+}
+
+// with takes over what an older mirror knows of lost entries.
+func (m mirror) with(old mirror) mirror {
+	for i := range m.entries {
+		x := &m.entries[i]
+		if was, ok := old.at(m.base + raft.Index(i) + 1); ok && x.lost && was.term == x.term {
+			x.config = was.config
+		}
+	}
+	return m
+}
+
 // cut drops what stands at or before base.
 func (m *mirror) cut(base raft.Index) {
 	if n := int(base) - int(m.base); n > 0 {
 		m.entries = m.entries[min(n, len(m.entries)):]
 		m.base = base
+		m.restarting = m.restarting && base < m.restartAt
 	}
 }
 
@@ -58,7 +96,7 @@ func (m *mirror) cut(base raft.Index) {
 func mirrorOf(found raft.Restored) mirror {
 	m := mirror{base: found.Base.Position.Index}
 	for _, e := range found.Entries {
-		m.entries = append(m.entries, written{e.Term, e.Sum, e.Kind == raft.EntryMembership})
+		m.entries = append(m.entries, written{e.Term, e.Sum, e.Kind == raft.EntryMembership, e.Lost()})
 	}
 	return m
 }
@@ -80,10 +118,15 @@ func (t *truth) readBack(h *host) {
 	m.counted = total
 	before := m.end()
 	m.proven = before
-	if m.restarting {
-		*m = mirror{base: m.restartAt, counted: total}
+	repaired := h.log.Stats().Repaired
+	if m.restarting && t.restarted(h) {
+		*m = mirror{base: m.restartAt, counted: total, repaired: repaired}
 		t.read(h, m.base+1)
 		return
+	}
+	if repaired != m.repaired {
+		m.repaired = repaired
+		t.read(h, m.base+1)
 	}
 	if n == 0 {
 		return
@@ -98,6 +141,14 @@ func (t *truth) readBack(h *host) {
 	}
 }
 
+// restarted reports whether the log begins anew behind the snapshot that the store has switched to; it may as well go
+// on, and be cut there later.
+func (t *truth) restarted(h *host) bool {
+	m := &t.of(h).log
+	_, err := h.log.Read(m.base+1, 1)
+	return m.base < m.restartAt && errors.Is(err, wal.ErrCut)
+}
+
 // read brings the mirror up to date from an index on, and holds every entry against what the others have there
 // (log matching, thesis §3.5: by induction over the entry before). It reports whether an entry was replaced.
 func (t *truth) read(h *host, from raft.Index) (replaced bool) {
@@ -107,6 +158,10 @@ func (t *truth) read(h *host, from raft.Index) (replaced bool) {
 	m.entries = m.entries[:keep]
 	for {
 		span, err := h.log.Read(m.end()+1, 1<<20)
+		if at := int(m.end() + 1 - from); errors.Is(err, wal.ErrLost) && at < len(old) && old[at].lost {
+			m.entries = append(m.entries, old[at])
+			continue
+		}
 		if err != nil {
 			t.w.fail("member %d: read its log back from %d: %w", h.id, m.end()+1, err)
 			return replaced
@@ -120,7 +175,7 @@ func (t *truth) read(h *host, from raft.Index) (replaced bool) {
 			if at := int(e.Index - from); at < len(old) && old[at].term != e.Term {
 				replaced = true
 			}
-			m.entries = append(m.entries, written{e.Term, e.Sum, e.Kind == raft.EntryMembership})
+			m.entries = append(m.entries, written{e.Term, e.Sum, e.Kind == raft.EntryMembership, false})
 			t.match(h, e, prev)
 			prev = e.Term
 		}

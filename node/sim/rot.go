@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"path"
-	"slices"
 
 	"raftsman.dev/node/raft"
 	"raftsman.dev/node/vfs"
@@ -17,15 +16,15 @@ const (
 )
 
 // openLog opens the log as a member does, from any disk.
-func openLog(fsys vfs.FS, create bool) (*wal.Log, raft.Restored, error) {
-	return wal.Open(fsys, logDir, wal.Options{Create: create, SegmentBytes: segmentBytes})
+func openLog(fsys vfs.FS, create bool, covered raft.Base) (*wal.Log, raft.Restored, error) {
+	return wal.Open(fsys, logDir, wal.Options{Create: create, SegmentBytes: segmentBytes, Covered: covered})
 }
 
 // rot lets a disk change what lies on it, while the process is down. What the change amounts to is tried out
 // first: a change that nobody can find out, because nothing proves what it took, is not made.
 func (h *host) rot() {
 	w := h.w
-	if !h.joined || h.ill != (illness{}) || !w.spare(h) { // an unjoined one has nothing to lose
+	if !h.joined || h.ill != (illness{}) || !w.certain() { // an unjoined one has nothing to lose
 		return
 	}
 	if h.up() {
@@ -37,17 +36,20 @@ func (h *host) rot() {
 	if kind == "" {
 		return
 	}
-	switch v := h.judge(disk, single); v {
-	case unprovable:
+	v, lost := h.judge(disk, single)
+	switch {
+	case v == unprovable:
 		w.fault(kind + ": unprovable, not done")
 		return
-	case harmless, repairable:
-		w.fault(kind + ": " + v.String())
-	case fatal:
-		w.fault(kind)
+	case v == repairable && !w.bears(h, lost), v == fatal && !w.spare(h):
+		return
+	case v == fatal:
 		h.ill = illness{kind: kind, damaged: true}
+	case v == repairable:
+		w.truth.of(h).log.lose(lost)
 	}
-	w.story.line(w, h.id, "damaged: %s", kind)
+	w.fault(kind + ": " + v.String())
+	w.story.line(w, h.id, "damaged: %s: %v %v", kind, v, lost)
 	h.disk = disk
 }
 
@@ -67,19 +69,20 @@ func (v verdict) String() string {
 
 // judge says what the damage on a disk amounts to for a host. single says that it concerns one record at most:
 // then what a later write proves must be missed.
-func (h *host) judge(disk *vfs.Mem, single bool) verdict {
-	if _, err := vfs.ReadFile(disk, "data/identity", 1<<10); err != nil {
-		return fatal
-	}
+func (h *host) judge(disk *vfs.Mem, single bool) (verdict, []raft.Position) {
 	if same(disk, h.disk, "data/identity") != nil {
-		return fatal // the identity has a checksum of its own
+		return fatal, nil // the identity has a checksum of its own
 	}
-	log, found, err := openLog(disk.Clone(), false)
+	base, err := h.atRest()
+	if err != nil {
+		h.w.fail("member %d: open its store at rest: %w", h.id, err)
+	}
+	log, found, err := openLog(disk.Clone(), false, base)
 	if err != nil {
 		if !errors.Is(err, wal.ErrCorrupt) && !errors.Is(err, wal.ErrMissing) {
 			h.w.fault("damage taken for another format version")
 		}
-		return fatal
+		return fatal, nil
 	}
 	if err := log.Close(); err != nil {
 		h.w.fail("member %d: close a log: %w", h.id, err)
@@ -88,12 +91,12 @@ func (h *host) judge(disk *vfs.Mem, single bool) verdict {
 		if single && h.w.truth.forgetsProven(h, found) {
 			h.w.fail("member %d has a damaged log and does not notice: %w", h.id, err)
 		}
-		return unprovable
+		return unprovable, nil
 	}
-	if slices.ContainsFunc(found.Entries, raft.Entry.Lost) {
-		return repairable
+	if lost := lostIn(found); len(lost) > 0 {
+		return repairable, lost
 	}
-	return harmless
+	return harmless, nil
 }
 
 // same is an error where two disks differ in a file.

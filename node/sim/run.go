@@ -211,7 +211,7 @@ func (w *World) settled() bool {
 		return false
 	}
 	for _, h := range all {
-		if !h.up() || h.store.Applied().Index < uint64(l.replica.Brief().Last) {
+		if !h.up() || h.store.Applied().Index < uint64(l.replica.Brief().Last) || !w.truth.sound(h) {
 			return false
 		}
 	}
@@ -222,7 +222,7 @@ func (w *World) situation() string {
 	text := ""
 	for _, h := range w.living() {
 		b := h.replica.Brief()
-		text += fmt.Sprintf("; m%d %v term %d leader %d commit %d log %d-%d applied %d", h.id, b.Role, b.Term, b.Leader, b.Commit, b.First, b.Last, h.store.Applied().Index)
+		text += fmt.Sprintf("; m%d %v term %d leader %d commit %d log %d-%d applied %d lost %d rebuilding %v", h.id, b.Role, b.Term, b.Leader, b.Commit, b.First, b.Last, h.store.Applied().Index, b.Lost, b.Rebuilding)
 	}
 	return text
 }

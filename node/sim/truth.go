@@ -77,7 +77,7 @@ func (t *truth) started(h *host, found raft.Restored) {
 		t.w.fail("member %d boot %d: %w", h.id, h.boot, err)
 	}
 	proven, provenTerm := s.log.proven, s.log.provenTerm // a start proves nothing more
-	s.log = mirrorOf(found)
+	s.log = mirrorOf(found).with(s.log)
 	s.log.proven, s.log.provenTerm = min(proven, s.log.end()), provenTerm
 	if first := h.replica.Brief().First; first != s.log.base+1 { // reset to where the store stands
 		s.log = mirror{base: first - 1}
@@ -135,6 +135,9 @@ func (t *truth) lookAtStore(h *host, s *seen) {
 		t.w.fail("member %d has applied %d, no leader has committed more than %d", h.id, applied.Index, t.commit)
 	case !s.log.restarting && raft.Index(applied.Index) > s.log.end():
 		t.w.fail("member %d has applied %d, its log is durable up to %d", h.id, applied.Index, s.log.end())
+	}
+	if hole := s.log.hole(max(raft.Index(s.applied), s.log.covered)); !s.log.restarting && hole != 0 && hole <= raft.Index(applied.Index) {
+		t.w.fail("member %d has applied %d, and has lost entry %d", h.id, applied.Index, hole)
 	}
 	s.applied = applied.Index
 	first, known := t.effects[applied.Index]
@@ -243,6 +246,9 @@ func (t *truth) left(h *host, msgs []raft.Message) {
 			t.promise(s, m.Term, 0)
 			if b.Match > s.log.end() {
 				t.w.fail("member %d acknowledges entry %d, its log is durable up to %d", h.id, b.Match, s.log.end())
+			}
+			if hole := s.log.hole(h.replica.Brief().Commit); hole != 0 && hole <= b.Match && !s.log.restarting {
+				t.w.fail("member %d acknowledges entry %d, and has lost entry %d", h.id, b.Match, hole)
 			}
 		}
 	}

@@ -24,3 +24,10 @@ func (t *truth) end(members []*host) error {
 	}
 	return nil
 }
+
+// sound reports whether nothing of what a member had lost is lost still: it was brought back, replaced or cut, or is
+// behind a snapshot.
+func (t *truth) sound(h *host) bool {
+	b := h.replica.Brief()
+	return b.Lost == 0 && !b.Rebuilding && t.of(h).log.hole(0) == 0
+}
