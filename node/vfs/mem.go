@@ -91,7 +91,7 @@ func (m *Mem) Clone() *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	after := NewMem()
-	after.mu.root = m.mu.root.clone()
+	after.mu.root, after.mu.size = m.mu.root.clone(), m.mu.size
 	return after
 }
 
