@@ -20,6 +20,7 @@ type facts struct {
 	turns                atomic.Uint64
 	lost, repaired       atomic.Uint64
 	rebuilding           atomic.Bool
+	diskHangs            atomic.Bool
 	membership           atomic.Pointer[raft.Membership]
 	removed, draining    atomic.Bool
 	noSpace              atomic.Bool                     // commands that let the data grow are refused
@@ -41,6 +42,7 @@ func (f *facts) observe(r *replica.Replica) {
 	f.lost.Store(uint64(b.Lost))
 	f.repaired.Store(b.Repaired)
 	f.rebuilding.Store(b.Rebuilding)
+	f.diskHangs.Store(b.DiskHangs)
 	f.noSpace.Store(b.Space.Low)
 	f.agreed.Store(uint64(b.Agreed))
 	f.suspected.Store(uint64(b.Suspected))

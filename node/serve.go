@@ -158,6 +158,8 @@ func (m *Member) unready() string {
 	switch lag := int64(m.facts.commit.Load()) - int64(m.facts.applied.Load()); {
 	case m.facts.leader.Load() == 0:
 		why = "no leader is known"
+	case m.facts.diskHangs.Load():
+		why = "the disk does not answer"
 	case lag > 0 && m.facts.lost.Load() > 0:
 		why = fmt.Sprintf("the store waits for %d lost entries of the log", m.facts.lost.Load())
 	case lag > readyLag:

@@ -136,7 +136,7 @@ func (c *Core) Tick() {
 	}
 	switch {
 	case c.elapsed < c.timeout:
-	case c.mayCampaign() && c.diskAge() < c.cfg.DiskPatienceTicks && !c.yields():
+	case c.mayCampaign() && !c.diskHangs() && !c.yields():
 		c.becomePreCandidate()
 	case c.leader != 0:
 		c.becomeFollower(c.hard.Term, 0, "")
@@ -352,6 +352,9 @@ func (c *Core) diskAge() int {
 	}
 	return int(c.now - c.marks[0].at)
 }
+
+// diskHangs reports whether the log writer has left a batch unanswered for too long.
+func (c *Core) diskHangs() bool { return c.diskAge() >= c.cfg.DiskPatienceTicks }
 
 // truncate drops the log from index on, and what was promised about it by batches still on their way.
 func (c *Core) truncate(from Index) {

@@ -30,6 +30,9 @@ func TestHungDiskHandsOver(t *testing.T) {
 	if len(sentTo[TimeoutNow](l, 2)) == 0 {
 		t.Fatalf("does not hand over: %v", l.sent)
 	}
+	if !l.Brief().DiskHangs {
+		t.Fatal("does not say that its disk hangs")
+	}
 	l.propose("more")
 	if len(l.refused) != 1 || l.refused[0].Reason != RefusedTransferring {
 		t.Fatalf("refused %v, want a proposal refused as transferring", l.refused)
@@ -58,6 +61,9 @@ func TestHungDiskStopsLeading(t *testing.T) {
 		t.Fatalf("is not silent: %v", l.sent)
 	}
 	l.flush()
+	if l.Brief().DiskHangs {
+		t.Fatal("says that its disk hangs once that has answered")
+	}
 	l.tick(2 * l.cfg.ElectionTicks)
 	l.wantRole(RolePreCandidate, 2)
 }

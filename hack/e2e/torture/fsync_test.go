@@ -18,8 +18,8 @@ import (
 const resumeWithin = 3 * time.Second
 
 // fsyncHangs lets the leader's disk hang for several seconds, under load and with the timeouts of production: another
-// member leads within 3 s, writes go on there, no read is stale (the history says so), and the member comes back when
-// its disk does.
+// member leads within 3 s, writes go on there, no read is stale (the history says so), the member is not ready, and it
+// comes back when its disk does.
 func fsyncHangs(t *testing.T) {
 	g := newGroup(t)
 	m := g.members[0]
@@ -37,6 +37,12 @@ func fsyncHangs(t *testing.T) {
 		return nil
 	})
 	r.more(50)
+	g.until("clients are sent elsewhere", func(ctx context.Context) error {
+		if s, err := m.status(ctx, admin.StatusOptions{}); err != nil || s.Ready {
+			return fmt.Errorf("%s is ready: %v, %w", m.name, s.Ready, err)
+		}
+		return nil
+	})
 	g.pause(time.Until(began.Add(2 * resumeWithin)))
 	d.heal()
 	g.ready(g.members...)
