@@ -39,7 +39,7 @@ func fsyncHangs(t *testing.T) {
 	r.more(50)
 	g.until("clients are sent elsewhere", func(ctx context.Context) error {
 		if s, err := m.status(ctx, admin.StatusOptions{}); err != nil || s.Ready {
-			return fmt.Errorf("%s is ready: %v, %w", m.name, s.Ready, err)
+			return fmt.Errorf("%s is ready: %v (%v)", m.name, s.Ready, err)
 		}
 		return nil
 	})
