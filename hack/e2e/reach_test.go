@@ -211,7 +211,7 @@ func (s *suite) stoppedLong(t *testing.T) {
 	// The kubelet may have lost patience with the process and restarted it: then the log before tells.
 	received := 0
 	for _, e := range c.logs(t, c.pod(victim)) {
-		if e.Message == "received a snapshot" && e.Error == "" && e.Index > before.Last {
+		if e.Message == "snapshot ends" && e.Direction == string(admin.Receiving) && e.Error == "" && e.Index > before.Last {
 			received++
 		}
 	}

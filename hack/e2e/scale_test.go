@@ -101,10 +101,11 @@ func (c cluster) joints(t *testing.T, n int, behind uint64) []uint64 {
 
 // entry is what is read of a line of a member's log.
 type entry struct {
-	Message string `json:"msg"`
-	Index   uint64 `json:"index"`
-	Joint   bool   `json:"joint"`
-	Error   string `json:"error"`
+	Message   string `json:"msg"`
+	Direction string `json:"direction"`
+	Index     uint64 `json:"index"`
+	Joint     bool   `json:"joint"`
+	Error     string `json:"error"`
 }
 
 // logs are the lines of a Pod's log that members write.
