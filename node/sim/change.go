@@ -25,7 +25,7 @@ func (w *World) reshape() {
 		change.Planned = s.Config
 	}
 	for _, p := range s.Progress {
-		if x, _ := s.Membership.Find(p.ID); x.Seat == raft.SeatLearner && p.Caught && !w.hosts[p.ID].ill.lost {
+		if x, _ := s.Membership.Find(p.ID); x.Seat == raft.SeatLearner && p.Caught && !w.hosts[p.ID].doomed() {
 			change.Promote = append(change.Promote, p.ID)
 		}
 	}

@@ -51,7 +51,7 @@ func (w *World) census(s raft.Status) (lost, caught []raft.MemberID, waiting boo
 		switch {
 		case h.ill.lost:
 			lost = append(lost, x.ID)
-		case x.Seat == raft.SeatLearner && h.up() && slices.ContainsFunc(s.Progress, func(p raft.Progress) bool { return p.ID == x.ID && p.Caught }):
+		case x.Seat == raft.SeatLearner && h.up() && !h.doomed() && slices.ContainsFunc(s.Progress, func(p raft.Progress) bool { return p.ID == x.ID && p.Caught }):
 			caught = append(caught, x.ID)
 		case x.Seat == raft.SeatLearner:
 			waiting = true
