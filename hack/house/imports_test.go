@@ -46,7 +46,7 @@ var table = map[string]room{
 	"node/replica":     {ours: []string{"node/raft", "node/wal", "node/snapshot", "node/kv", "node/vfs"}, why: "the only room that sees core, log and store together"},
 	"node/admin":       {why: "all the operator sees of a node; a leaf"},
 	"node/etcdapi":     {ours: []string{"node/kv"}, others: []string{"go.etcd.io/etcd/api/v3", "google.golang.org/"}, why: "the client API over its own Backend"},
-	"node/sim":         {ours: []string{"node/raft", "node/replica", "node/wal", "node/kv", "node/kv/memory", "node/vfs", "node/datadir", "node/transport"}, others: []string{"github.com/cockroachdb/pebble/v2/vfs"}, why: "a world around the production replica; nobody imports it"},
+	"node/sim":         {ours: []string{"node/raft", "node/replica", "node/wal", "node/kv", "node/kv/memory", "node/vfs", "node/datadir", "node/transport", "node/snapshot"}, others: []string{"github.com/cockroachdb/pebble/v2/vfs"}, why: "a world around the production replica; nobody imports it"},
 	"node":             {ours: []string{"node/*"}, others: []string{"google.golang.org/", "github.com/go-logr/logr", "github.com/prometheus/client_golang"}, why: "assembly"},
 	"node/local":       {ours: []string{"node/admin"}, why: "a group of child processes, driven from outside like any other"},
 

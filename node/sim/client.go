@@ -201,7 +201,11 @@ func (c *client) awaitBarrier(b *replica.Barrier, asked int) {
 			c.next()
 			return
 		}
-		c.pending.Value = c.at.serve(c.pending.Key)
+		value, ok := c.at.serve(c.pending.Key)
+		if !ok {
+			return // it has ended, and told so
+		}
+		c.pending.Value = value
 		c.last[c.pending.Key] = c.pending.Value
 		c.answered()
 	default:

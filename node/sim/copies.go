@@ -42,7 +42,7 @@ func (w *World) spare(h *host) bool {
 			return false
 		}
 	}
-	return w.mendable(halves, h, nil)
+	return w.mendable(halves, h, nil) && w.rebuildable(halves, h)
 }
 
 // bears reports whether a host may lose the content of entries: that of each is still whole somewhere.
@@ -57,7 +57,7 @@ func (w *World) bears(h *host, lost []raft.Position) bool {
 	log.lose(lost)
 	w.truth.of(h).log = log
 	defer func() { w.truth.of(h).log = was }()
-	return w.mendable(halves, nil, h)
+	return w.mendable(halves, nil, h) && w.rebuildable(halves, nil)
 }
 
 // mendable reports whether each entry that any voter has lost is whole at another one, where without is taken for
@@ -92,7 +92,7 @@ func (w *World) whole(halves [][]raft.MemberID, h, without *host, i raft.Index, 
 			if x == h || x == without || x.doomed() || !x.joined {
 				continue
 			}
-			if has, ok := log.at(i); i <= log.base || ok && has.term == is.term && !has.lost {
+			if has, ok := log.at(i); i <= log.base && !x.unsound() || ok && has.term == is.term && !has.lost {
 				return true
 			}
 		}
@@ -116,4 +116,87 @@ func (w *World) dispensable(halves [][]raft.MemberID, without *host, i raft.Inde
 		}
 	}
 	return true
+}
+
+// unsound reports whether a host's store is damaged, or waits for a peer's.
+func (h *host) unsound() bool { return h.rotten || h.rebuilding }
+
+// bearsStore reports whether a host's store may be damaged. Where it is not met at once, the log may go on to lose
+// what a new store would need, and it counts like a copy that is gone.
+func (w *World) bearsStore(h *host, atOnce bool) bool {
+	halves, certain := w.electorate()
+	if !certain || !atOnce && !w.few(halves, h) {
+		return false
+	}
+	was, known := h.rotten, h.known
+	h.rotten, h.known = true, atOnce
+	defer func() { h.rotten, h.known = was, known }()
+	return w.rebuildable(halves, nil)
+}
+
+// few reports whether the copies of a minority of each half are gone or have an unsound store, that host's included.
+func (w *World) few(halves [][]raft.MemberID, h *host) bool {
+	for _, half := range halves {
+		gone := 0
+		for _, id := range half {
+			if x := w.hosts[id]; x == h || x.doomed() || x.unsound() {
+				gone++
+			}
+		}
+		if len(half) > 0 && gone > (len(half)-1)/2 {
+			return false
+		}
+	}
+	return true
+}
+
+// rebuildable reports whether each voter whose store is unsound finds a state to go on from, where without is taken
+// for destroyed.
+func (w *World) rebuildable(halves [][]raft.MemberID, without *host) bool {
+	for _, half := range halves {
+		for _, id := range half {
+			x := w.hosts[id]
+			switch {
+			case x == without || x.doomed() || !x.unsound():
+			case x.rotten && !x.known:
+				if !w.few(halves, without) {
+					return false
+				}
+			case !w.stateFor(halves, x, without):
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// stateFor reports whether another voter's sound store is, or can go, as far as a host's log begins.
+func (w *World) stateFor(halves [][]raft.MemberID, h, without *host) bool {
+	base := w.truth.of(h).log.base
+	if base == 0 {
+		return true
+	}
+	for _, half := range halves {
+		for _, id := range half {
+			x := w.hosts[id]
+			if x == h || x == without || x.doomed() || x.unsound() || !x.joined {
+				continue
+			}
+			log := &w.truth.of(x).log
+			hole := log.hole(0)
+			if is := w.truth.chosen(base); log.base >= base || is.term != 0 && !log.restarting && log.holds(base, is) && (hole == 0 || hole > base) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// chosen is what has been committed at an index, as far as it was seen.
+func (t *truth) chosen(i raft.Index) written {
+	if i == 0 || int(i) > len(t.choices) {
+		return written{}
+	}
+	c := t.choices[i-1]
+	return written{term: c.term, sum: c.sum}
 }

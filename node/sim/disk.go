@@ -4,6 +4,7 @@ import (
 	"errors"
 	"syscall"
 
+	"raftsman.dev/node/kv/memory"
 	"raftsman.dev/node/vfs"
 )
 
@@ -11,6 +12,8 @@ import (
 type illness struct {
 	kind string
 	rule vfs.Rule
+	// store are the faults of the disk that its store meets.
+	store []memory.Rule
 	// once: the fault strikes one operation. Else it stays until it is over, or for ever.
 	once, forever bool
 	// damaged: what lies on the disk was changed, so that the start is to be refused.
@@ -33,6 +36,11 @@ func (i *illness) explains(err error) bool {
 	if i.rolled {
 		return errors.Is(err, errOlder) || errors.Is(err, errUnseen)
 	}
+	for _, r := range i.store {
+		if errors.Is(err, r.Err) {
+			return true
+		}
+	}
 	return i.damaged || i.rule.Err != nil && errors.Is(err, i.rule.Err)
 }
 
@@ -44,7 +52,7 @@ func (h *host) doomed() bool { return h.ill.lost || h.ill.damaged || h.ill.forev
 // sicken gives the disk of a host's log an illness of its own choice.
 func (h *host) sicken() {
 	w := h.w
-	if h.ill != (illness{}) {
+	if h.ill.kind != "" {
 		return
 	}
 	kinds := []illness{
@@ -57,7 +65,7 @@ func (h *host) sicken() {
 		{kind: "EIO for ever on fsyncs", forever: true, rule: vfs.Rule{Ops: vfs.OpSync | vfs.OpSyncDir, Err: syscall.EIO}},
 		{kind: "EIO for ever on reads", forever: true, rule: vfs.Rule{Ops: vfs.OpRead, Err: syscall.EIO}},
 	}
-	i := pick(w, kinds)
+	i := pick(w, append(kinds, w.storeIllnesses()...))
 	i.rule.Path = "data"
 	if i.rule.Ops&(vfs.OpWrite|vfs.OpSync) != 0 && i.rule.Space == 0 {
 		i.rule.After = w.rng.IntN(6)
@@ -68,6 +76,7 @@ func (h *host) sicken() {
 	h.ill = i
 	w.story.line(w, h.id, "its disk: %s", i.kind)
 	h.faulty.Set(i.rules()...)
+	h.ground().sicken(i.store)
 	if !i.forever {
 		w.after(w.between(second, 15*second), func() { h.recover(i.kind) })
 	}
@@ -78,6 +87,7 @@ func (h *host) recover(kind string) {
 	if h.ill.kind == kind && !h.doomed() {
 		h.ill = illness{}
 		h.faulty.Set()
+		h.ground().sicken(nil)
 	}
 }
 
@@ -88,6 +98,27 @@ func (h *host) tear() {
 		rule.Ops, rule.After = vfs.OpSyncDir, 0
 	}
 	h.faulty.Set(append(h.ill.rules(), rule)...)
+}
+
+// storeIllnesses are those of a store's disk.
+func (w *World) storeIllnesses() []illness {
+	once := func(kind string, ops memory.Op) illness {
+		r := memory.Rule{Ops: ops, Times: 1, After: w.rng.IntN(3), Err: syscall.EIO, Done: w.rng.IntN(4) == 0}
+		return illness{kind: "store: EIO once on " + kind, once: true, store: []memory.Rule{r}}
+	}
+	return []illness{
+		once("a commit", memory.OpCommit), once("a flush", memory.OpFlush), once("a switch", memory.OpSwitch),
+		once("opening", memory.OpOpen), once("a read", memory.OpRead),
+		{kind: "store: EIO for ever", forever: true, store: []memory.Rule{{Ops: memory.OpChange, Err: syscall.EIO}}},
+	}
+}
+
+// tearStore lets the power go in one of the next steps of the store: of a received state, of the switch to it, of a
+// commit or a flush.
+func (h *host) tearStore() {
+	ops := pick(h.w, []memory.Op{memory.OpSwitch, memory.OpFlush | memory.OpSwitch | memory.OpRemove | memory.OpOpen, memory.OpChange})
+	r := memory.Rule{Ops: ops, After: h.w.rng.IntN(3), Err: errPower, Done: h.w.rng.IntN(2) == 0}
+	h.ground().sicken(append([]memory.Rule{r}, h.ill.store...))
 }
 
 // refused is a start that has failed: for a reason that the world gave, or it is a finding.
@@ -106,6 +137,7 @@ func (h *host) refused(err error) {
 	w.fault("start refused: " + h.ill.kind)
 	w.story.line(w, h.id, "start refused: %v", err)
 	h.disk = h.disk.Crash(w.rng) // what a failed start has left unsynced
+	h.shelf = h.shelf.crash(w, h.standing)
 	h.struck()
 }
 

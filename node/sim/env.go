@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"raftsman.dev/node/kv"
 	"raftsman.dev/node/raft"
 )
 
@@ -116,14 +117,19 @@ func (h *host) apply() {
 	}
 	if turn.Installed {
 		h.w.fault("snapshot installed")
+		h.rotten = false
 		log := &h.w.truth.of(h).log
 		log.restarting, log.restartAt, log.covered = true, turn.Index, turn.Index
 	}
-	h.state.applied(h.w)
+	h.ground().applied(h.w)
 	if !h.dies() {
 		h.replica.AppliedTo(turn)
 	}
 	h.pump()
+	if h.up() {
+		h.rebuilding = h.replica.Brief().Rebuilding
+		h.settleStore()
+	}
 	h.later(h.w.between(10, 500), h.apply)
 }
 
@@ -197,6 +203,7 @@ func (h *host) died(err error) bool {
 		return false
 	case errors.Is(err, errPower):
 		h.w.fault("power lost in a write")
+	case h.harmed && errors.Is(err, kv.ErrCorrupt):
 	case h.ill.explains(err):
 		h.w.fault("stopped by its disk: " + h.ill.kind)
 		h.w.story.line(h.w, h.id, "stops: %v", err)

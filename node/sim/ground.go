@@ -7,7 +7,7 @@ import (
 	"raftsman.dev/node/kv/memory"
 )
 
-// ground is what survives of one host's store, and what the store stands on.
+// ground is what survives of one store, and what the store stands on.
 type ground interface {
 	// options open the store.
 	options() kv.Options
@@ -15,6 +15,10 @@ type ground interface {
 	applied(w *World)
 	// crash is the ground as it is found when the power goes now. The old one is left to the dying process.
 	crash(w *World) ground
+	// sicken sets the faults that the store meets.
+	sicken(rules []memory.Rule)
+	// rot damages rows at rest, or with name what tells which of them are in force; false where it cannot.
+	rot(w *World, name bool) bool
 }
 
 func (w *World) newGround() ground {
@@ -39,6 +43,16 @@ func (g inMemory) applied(w *World) {
 
 func (g inMemory) crash(w *World) ground { return inMemory{g.disk.Crash(w.rng)} }
 
+func (g inMemory) sicken(rules []memory.Rule) { g.disk.Set(rules...) }
+
+func (g inMemory) rot(w *World, name bool) bool {
+	if name {
+		g.disk.SpoilName()
+		return true
+	}
+	return g.disk.Rot(w.rng)
+}
+
 // onPebble is a real Pebble over a file system in memory. Its goroutines decide when it flushes.
 type onPebble struct{ fs *pebblefs.MemFS }
 
@@ -51,3 +65,7 @@ func (g onPebble) applied(*World) {}
 func (g onPebble) crash(*World) ground {
 	return onPebble{g.fs.CrashClone(pebblefs.CrashCloneCfg{})}
 }
+
+func (g onPebble) sicken([]memory.Rule) {}
+
+func (g onPebble) rot(*World, bool) bool { return false }

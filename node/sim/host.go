@@ -21,9 +21,13 @@ type host struct {
 	name  string
 	boot  raft.Boot
 	disk  *vfs.Mem
-	state ground
+	shelf shelf
 	ill   illness // what is wrong with its disk, beyond the process
 	older *volume // a copy of its disk, from before
+	// standing names what the store stands on, or stood on last. rotten: that is damaged, known: and met at the next
+	// start. rebuilding: another one has taken its place, and waits for a peer's state.
+	standing                  string
+	rotten, known, rebuilding bool
 	// joined: it is certain that its identity is one of the cluster's.
 	joined bool
 
@@ -39,20 +43,23 @@ type host struct {
 
 // process is what a host forgets with its process.
 type process struct {
-	resumes   int64 // paused until then
-	held      []func()
-	diskDelay int64
-	lag       int64 // of everything it does
-	clock     clock
-	dying     bool // it has ended in the middle of its work; what it still does has no effect
-	killed    bool // it ends alone: what it has written stays with the operating system
-	writing   bool
-	writes    int // turns of the log writer
-	applying  bool
-	receiving bool
-	met       map[raft.MemberID]sighting
-	served    map[string]int64 // the newest revision of each key that it has shown
-	clients   []*client
+	resumes    int64 // paused until then
+	held       []func()
+	diskDelay  int64
+	lag        int64 // of everything it does
+	clock      clock
+	dying      bool // it has ended in the middle of its work; what it still does has no effect
+	killed     bool // it ends alone: what it has written stays with the operating system
+	writing    bool
+	writes     int // turns of the log writer
+	applying   bool
+	receiving  bool
+	harmed     bool // it has met damage in its store
+	aside      bool // a damaged store lies aside until asideUntil is applied
+	asideUntil raft.Index
+	met        map[raft.MemberID]sighting
+	served     map[string]int64 // the newest revision of each key that it has shown
+	clients    []*client
 }
 
 // errPower is what a write hears when the power goes in the middle of it.
@@ -62,7 +69,7 @@ func (w *World) add(id raft.MemberID) *host { return w.addNamed(id, fmt.Sprint("
 
 // addNamed starts a host with an empty disk.
 func (w *World) addNamed(id raft.MemberID, name string) *host {
-	h := &host{w: w, id: id, name: name, disk: vfs.NewMem(), state: w.newGround()}
+	h := &host{w: w, id: id, name: name, disk: vfs.NewMem(), shelf: shelf{}}
 	w.hosts[id] = h
 	w.ids = append(w.ids, id)
 	h.start()
@@ -90,6 +97,8 @@ func (h *host) start() {
 	if h.ill.damaged {
 		h.w.fail("member %d starts, and is damaged: %s", h.id, h.ill.kind)
 	}
+	h.rebuilding = h.replica.Brief().Rebuilding
+	h.asideUntil = h.replica.Brief().Commit
 	h.w.truth.started(h, restored)
 	h.w.story.line(h.w, h.id, "up, boot %d, %+v", h.boot, h.replica.Brief())
 	h.later(h.w.between(0, tick), h.tick)
@@ -191,11 +200,12 @@ func (h *host) crash() {
 		c.orphan()
 	}
 	h.powerOff()
-	state := h.state.crash(h.w)
-	if err := h.store.Close(); err != nil {
+	stores := h.shelf.crash(h.w, h.standing)
+	h.ground().sicken(nil)
+	if err := h.store.Close(); err != nil && !h.harmed {
 		h.w.fail("member %d: close the store: %w", h.id, err)
 	}
-	h.state = state
+	h.store, h.shelf = nil, stores
 	h.keepCopy()
 	if h.w.calm || h.w.rng.IntN(3) == 0 { // a process that is back before anybody has noticed is the harder case
 		h.w.after(h.w.between(millisecond, 100*millisecond), h.restart)

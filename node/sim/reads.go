@@ -20,17 +20,16 @@ func (h *host) value(key string) (value string, revision int64, err error) {
 
 // serve answers a read from the host's own store. What it has shown once in this life it never takes back. (That it
 // shows nothing uncommitted is seen where the store is looked at: it never applies any.)
-func (h *host) serve(key string) string {
+func (h *host) serve(key string) (value string, ok bool) {
 	value, revision, err := h.value(key)
-	if err != nil {
-		h.w.fail("member %d: read: %w", h.id, err)
-		return ""
+	if h.died(err) {
+		return "", false
 	}
 	if revision < h.served[key] {
 		h.w.fail("member %d shows %s of revision %d, and has shown revision %d", h.id, key, revision, h.served[key])
 	}
 	h.served[key] = revision
-	return value
+	return value, true
 }
 
 // glance reads, serializable, from the member that was asked: a key that others write too, or what that member has
@@ -40,9 +39,11 @@ func (c *client) glance() {
 	if !h.up() || c.w.now < h.resumes || c.w.rng.IntN(3) > 0 {
 		return
 	}
-	h.serve(c.pending.Key)
+	if _, ok := h.serve(c.pending.Key); !ok {
+		return
+	}
 	if k := c.kept; k.at == h && k.life == h.life {
-		if got := h.serve(k.key); got != k.value {
+		if got, ok := h.serve(k.key); ok && got != k.value {
 			c.w.fail("member %d shows %q at %s, and has acknowledged %q", h.id, got, k.key, k.value)
 		}
 		c.w.count("serializable read", 1)

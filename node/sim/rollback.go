@@ -9,8 +9,9 @@ import (
 
 // volume is the disk of a host as it was once.
 type volume struct {
-	disk  *vfs.Mem
-	state ground
+	disk     *vfs.Mem
+	shelf    shelf
+	standing string
 }
 
 // What becomes of a volume that was rolled back: somebody has seen the member in a later state, or nobody has.
@@ -94,27 +95,27 @@ func (h *host) compare() error {
 
 // keepCopy keeps a copy of the volume at rest, now and then.
 func (h *host) keepCopy() {
-	if h.w.weather.RollBack > 0 && h.w.rng.IntN(4) == 0 {
-		h.older = &volume{h.disk.Clone(), h.state.crash(h.w)}
+	if h.w.weather.RollBack > 0 && !h.unsound() && h.w.rng.IntN(4) == 0 {
+		h.older = &volume{h.disk.Clone(), h.shelf.crash(h.w, h.standing), h.standing}
 	}
 }
 
 // rollBack brings a member back with an older copy of its volume. The promise is that it is refused where a peer
 // within reach has seen more; where none has, nothing could be demanded, and it is not done.
 func (w *World) rollBack(h *host) {
-	if h.older == nil || h.ill != (illness{}) || !w.spare(h) {
+	if h.older == nil || h.ill.kind != "" || h.unsound() || !w.spare(h) {
 		return
 	}
 	if h.up() {
 		h.kill()
 	}
-	newer := volume{h.disk, h.state}
-	h.disk, h.state, h.older = h.older.disk, h.older.state, nil
+	newer := volume{h.disk, h.shelf, h.standing}
+	h.disk, h.shelf, h.standing, h.older = h.older.disk, h.older.shelf, h.older.standing, nil
 	h.ill = illness{kind: "volume rolled back", rolled: true}
 	h.start()
 	if !h.ill.lost {
 		w.fault("volume rolled back: nobody knows, not done")
-		h.disk, h.state, h.ill = newer.disk, newer.state, illness{}
+		h.disk, h.shelf, h.standing, h.ill = newer.disk, newer.shelf, newer.standing, illness{}
 		return
 	}
 	w.fault("volume rolled back: refused")

@@ -189,6 +189,7 @@ func (w *World) heal() {
 		}
 		if h.up() {
 			h.faulty.Set()
+			h.ground().sicken(nil)
 			h.diskDelay, h.lag, h.clock, h.resumes = 0, 0, clock{}, 0
 			h.wake()
 		}
@@ -200,6 +201,9 @@ func (w *World) heal() {
 // mendOn is the operator in the healed world.
 func (w *World) mendOn() {
 	w.mend()
+	for _, id := range w.ids {
+		w.hosts[id].scrub()
+	}
 	w.after(second, w.mendOn)
 }
 

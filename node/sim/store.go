@@ -3,29 +3,127 @@ package sim
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"raftsman.dev/node/kv"
 	"raftsman.dev/node/raft"
 	"raftsman.dev/node/replica"
 )
 
-// openDisk opens the store and then the log, as a member does (node/repair.go).
+// openDisk opens the store and then the log, as a member does (node/repair.go): a damaged store is set aside once the
+// log has proven sound.
 func (h *host) openDisk() (raft.Restored, error) {
-	store, err := kv.Open("store", h.state.options())
-	if err != nil {
-		return raft.Restored{}, fmt.Errorf("open the store: %w", err)
+	harm := h.openStore()
+	if harm != nil && !errors.Is(harm, kv.ErrCorrupt) {
+		return raft.Restored{}, harm
 	}
-	h.store = store
-	base, err := covered(store)
+	base, err := covered(h.store)
 	if err != nil {
 		return raft.Restored{}, err
 	}
 	log, restored, err := openLog(h.faulty, h.dir.Identity().Cluster == 0, base)
 	if err != nil {
-		return raft.Restored{}, fmt.Errorf("open the log: %w", err)
+		return raft.Restored{}, errors.Join(fmt.Errorf("open the log: %w", err), harm)
 	}
 	h.log = log
-	return restored, nil
+	if harm == nil && base.Position.Index > 0 && base.Position.Index < restored.Base.Position.Index {
+		harm = replica.BehindLog(restored.Base, h.store.Applied())
+		h.w.fail("member %d: %w", h.id, harm)
+	}
+	if harm != nil {
+		if err := h.replaceStore(harm); err != nil {
+			return raft.Restored{}, err
+		}
+	}
+	h.aside, err = h.dir.StoreAside()
+	return restored, err
+}
+
+// openStore opens the store, unless an earlier boot has marked it as damaged.
+func (h *host) openStore() error {
+	why, err := h.dir.StoreDamage()
+	if err != nil {
+		return err
+	}
+	if why != "" {
+		return fmt.Errorf("the store is marked: %s: %w", why, kv.ErrCorrupt)
+	}
+	if err := h.place(); err != nil {
+		return err
+	}
+	life, opening := h.life, true
+	opts := h.ground().options()
+	opts.Damaged = func(err error) {
+		if !opening && h.life == life {
+			h.storeFailed(err)
+		}
+	}
+	h.ground().sicken(h.ill.store)
+	store, err := kv.Open("store", opts)
+	opening = false
+	if err != nil {
+		return fmt.Errorf("open the store: %w", err)
+	}
+	h.store = store
+	return nil
+}
+
+// replaceStore sets the damaged store aside and opens an empty one.
+func (h *host) replaceStore(harm error) error {
+	if !h.rotten {
+		h.w.fail("member %d holds a sound store for damaged: %w", h.id, harm)
+	}
+	if h.store != nil {
+		_ = h.store.Close() // nothing of it is needed any more
+		h.store = nil
+	}
+	h.w.story.line(h.w, h.id, "sets its store aside: %v", harm)
+	if err := h.dir.SetStoreAside(); err != nil {
+		return err
+	}
+	if err := h.openStore(); err != nil {
+		return err
+	}
+	h.w.fault("damaged store set aside")
+	h.rotten = false
+	return nil
+}
+
+// settleStore removes the store that was set aside once the new one has applied what was known to be committed when
+// this boot began.
+func (h *host) settleStore() {
+	if !h.aside || h.replica.Brief().Rebuilding || h.store.Applied().Index < uint64(h.asideUntil) {
+		return
+	}
+	h.aside = false
+	h.later(0, func() {
+		if err := h.dir.DropStoreAside(); !h.died(err) {
+			h.w.fault("damaged store removed, another in its place")
+		}
+	})
+}
+
+// storeFailed is what a running member does that meets damage in its store: it marks it and stops.
+func (h *host) storeFailed(err error) {
+	if h.harmed || !h.up() {
+		return
+	}
+	h.harmed = true
+	if !h.rotten {
+		h.w.fail("member %d meets damage in a sound store: %w", h.id, err)
+	}
+	h.w.fault("store found damaged while running")
+	h.w.story.line(h.w, h.id, "its store is damaged: %v", err)
+	if err := h.dir.MarkStoreDamaged(err.Error()); err != nil && !h.ill.explains(err) && !errors.Is(err, errPower) {
+		h.w.fail("member %d: %w", h.id, err)
+	}
+	h.dying, h.killed = true, true
+	life := h.life
+	h.w.after(0, func() {
+		if h.life == life {
+			h.crash()
+		}
+	})
 }
 
 // shut lets go of what a start that failed has opened.
@@ -40,20 +138,60 @@ func (h *host) shut() error {
 
 // covered is what a store holds that has just been opened: all of it is durable.
 func covered(store *kv.Store) (raft.Base, error) {
-	if store.Applied().Index == 0 {
+	if store == nil || store.Applied().Index == 0 {
 		return raft.Base{}, nil
 	}
 	return replica.BaseOf(store.Applied())
 }
 
-// atRest is what the store of a host that is down covers.
+// atRest is what the store of a host that is down covers: nothing where it is damaged.
 func (h *host) atRest() (raft.Base, error) {
-	store, err := kv.Open("store", h.state.crash(h.w).options())
+	if names, err := h.disk.List("data"); err != nil || slices.Contains(names, "store-damaged") {
+		return raft.Base{}, err
+	}
+	store, err := kv.Open("store", h.ground().crash(h.w).options())
+	if errors.Is(err, kv.ErrCorrupt) {
+		return raft.Base{}, nil
+	}
 	if err != nil {
 		return raft.Base{}, err
 	}
 	base, err := covered(store)
 	return base, errors.Join(err, store.Close())
+}
+
+// rotStore lets a disk change what lies of a store on it. Rows are met when somebody reads them. What tells which rows
+// are in force is met at the next start: that comes at once, so that what has to be rebuilt is known.
+func (h *host) rotStore() {
+	w := h.w
+	name := w.rng.IntN(2) == 0
+	if !h.joined || h.ill.kind != "" || h.unsound() || !w.bearsStore(h, name) {
+		return
+	}
+	if name && h.up() {
+		h.killed = w.rng.IntN(2) == 0
+		h.crash()
+	}
+	if !h.ground().rot(w, name) {
+		return
+	}
+	kind := "rows of a store rotten"
+	if name {
+		kind = "store's generation unnamed"
+	}
+	h.rotten, h.known = true, name
+	w.fault(kind)
+	w.story.line(w, h.id, "damaged: %s", kind)
+}
+
+// scrub reads a store that has rotted.
+func (h *host) scrub() {
+	if h.up() && h.rotten && !h.harmed {
+		if _, _, err := h.store.Hash(); err == nil {
+			h.rotten = false // what had rotted was written anew
+			h.w.fault("rotten rows written anew")
+		}
+	}
 }
 
 // lostIn are the entries of a log whose content is gone.

@@ -29,5 +29,5 @@ func (t *truth) end(members []*host) error {
 // behind a snapshot.
 func (t *truth) sound(h *host) bool {
 	b := h.replica.Brief()
-	return b.Lost == 0 && !b.Rebuilding && t.of(h).log.hole(0) == 0
+	return !h.rotten && !h.aside && b.Lost == 0 && !b.Rebuilding && t.of(h).log.hole(0) == 0
 }

@@ -11,7 +11,7 @@ import (
 // emptyVolume starts a member's process, under its name, on an empty volume: it must come up as somebody new. The
 // old identity is gone.
 func (w *World) emptyVolume(h *host) {
-	if h.ill != (illness{}) || len(w.ids) >= mostEver || !w.spare(h) {
+	if h.ill.kind != "" || len(w.ids) >= mostEver || !w.spare(h) {
 		return
 	}
 	if h.up() {
@@ -27,7 +27,7 @@ func (w *World) emptyVolume(h *host) {
 // the volumes as they are.
 func (w *World) swapVolumes() {
 	a, b := w.hosts[pick(w, w.ids)], w.hosts[pick(w, w.ids)]
-	if a == b || a.name == b.name || a.ill != (illness{}) || b.ill != (illness{}) {
+	if a == b || a.name == b.name || a.ill.kind != "" || b.ill.kind != "" {
 		return
 	}
 	for _, h := range []*host{a, b} {

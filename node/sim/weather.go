@@ -12,11 +12,13 @@ type Weather struct {
 	// CrashInWrite, PauseInWrite and Stutter are per million writes, PauseInRead per million messages, CrashAnywhere
 	// per million effects.
 	CrashInWrite, PauseInWrite, Stutter, PauseInRead, CrashAnywhere int
+	// Spoil is how often a chunk of a snapshot changes on its way, per million chunks.
+	Spoil int
 
-	Partition, Heal, Clog, Throttle, Misdirect, Disconnect, Foreign int64
-	Crash, Kill, Restart, AllCrash, Pause, Lag, Clock               int64
-	SlowDisk, TornWrite, Sick, Rot, Empty, Swap, RollBack           int64
-	Membership, Transfer, Mend                                      int64
+	Partition, Heal, Clog, Throttle, Misdirect, Disconnect, Foreign            int64
+	Crash, Kill, Restart, AllCrash, Pause, Lag, Clock                          int64
+	SlowDisk, TornWrite, Sick, Rot, RotStore, TearStore, Empty, Swap, RollBack int64
+	Membership, Transfer, Mend                                                 int64
 	// Members is the size to begin with, KeepEntries how short the logs are kept, Clients how many ask at once.
 	Members     int
 	KeepEntries uint64
@@ -47,6 +49,7 @@ func Draw(rng *rand.Rand) Weather {
 		Pause: some(30, 3000, 20_000), Lag: some(30, 2000, 20_000), Clock: some(30, 1000, 15_000),
 		SlowDisk: some(30, 2000, 20_000), TornWrite: some(40, 3000, 20_000),
 		Sick: some(50, 1000, 12_000), Rot: some(40, 2000, 20_000), Empty: some(20, 10_000, 60_000), Swap: some(20, 10_000, 60_000),
+		RotStore: some(40, 1500, 15_000), TearStore: some(40, 1000, 10_000), Spoil: int(some(40, 5000, 100_000)),
 		RollBack:   some(30, 4000, 30_000),
 		Membership: some(50, 2000, 15_000), Transfer: some(40, 1000, 15_000), Mend: 300 + rng.Int64N(3000),
 		Members:     []int{1, 3, 3, 3, 5}[rng.IntN(5)],
@@ -84,6 +87,8 @@ func (w *World) begin() {
 	w.recur(w.weather.TornWrite, func() { w.strike((*host).tear) })
 	w.recur(w.weather.Sick, func() { w.strike((*host).sicken) })
 	w.recur(w.weather.Rot, func() { w.hosts[pick(w, w.ids)].rot() })
+	w.recur(w.weather.RotStore, func() { w.hosts[pick(w, w.ids)].rotStore() })
+	w.recur(w.weather.TearStore, func() { w.strike((*host).tearStore) })
 	w.recur(w.weather.Empty, func() { w.emptyVolume(w.hosts[pick(w, w.ids)]) })
 	w.recur(w.weather.Swap, w.swapVolumes)
 	w.recur(w.weather.RollBack, func() { w.rollBack(w.hosts[pick(w, w.ids)]) })
