@@ -167,6 +167,9 @@ func (c *client) awaitProposal(p *replica.Proposal, asked int) {
 	}
 	select {
 	case o := <-p.Done():
+		if errors.Is(o.Err, replica.ErrNoSpace) {
+			c.w.fault("write refused: no space")
+		}
 		switch {
 		case o.Err == nil:
 			c.pending.Swapped = o.Result.Succeeded
@@ -223,8 +226,8 @@ func (c *client) answered() {
 		c.kept = kept{at: c.at, life: c.at.life, key: op.Key, value: op.Value}
 	}
 	c.history = append(c.history, *op)
-	c.glance()
 	c.next()
+	c.glance(op.Key)
 }
 
 // unknown goes on after a request whose outcome is not known.

@@ -16,6 +16,8 @@ type illness struct {
 	store []memory.Rule
 	// once: the fault strikes one operation. Else it stays until it is over, or for ever.
 	once, forever bool
+	// full: there is no space, for a segment or at all.
+	full bool
 	// damaged: what lies on the disk was changed, so that the start is to be refused.
 	damaged bool
 	// rolled: the volume is an older copy.
@@ -41,10 +43,8 @@ func (i *illness) explains(err error) bool {
 			return true
 		}
 	}
-	return i.damaged || i.rule.Err != nil && errors.Is(err, i.rule.Err)
+	return i.damaged || i.full && errors.Is(err, syscall.ENOSPC) || i.rule.Err != nil && errors.Is(err, i.rule.Err)
 }
-
-func (i *illness) full() bool { return errors.Is(i.rule.Err, syscall.ENOSPC) }
 
 // doomed reports whether the copy is gone, or will be.
 func (h *host) doomed() bool { return h.ill.lost || h.ill.damaged || h.ill.forever || h.ill.rolled }
@@ -59,8 +59,8 @@ func (h *host) sicken() {
 		{kind: "EIO once on a write", once: true, rule: vfs.Rule{Ops: vfs.OpWrite, Times: 1, Err: syscall.EIO, Torn: w.rng.IntN(2) == 0}},
 		{kind: "EIO once on an fsync", once: true, rule: vfs.Rule{Ops: vfs.OpSync | vfs.OpSyncDir, Times: 1, Err: syscall.EIO}},
 		{kind: "EIO once on a read", once: true, rule: vfs.Rule{Ops: vfs.OpRead, Times: 1, Err: syscall.EIO}},
-		{kind: "disk full", rule: vfs.Rule{Ops: vfs.OpWrite | vfs.OpCreate | vfs.OpTruncate | vfs.OpMkdir, Space: w.between(1, 16<<10), Err: syscall.ENOSPC}},
-		{kind: "no room for a segment", rule: vfs.Rule{Ops: vfs.OpCreate | vfs.OpTruncate, Err: syscall.ENOSPC}},
+		{kind: "disk full", full: true}, {kind: "disk full", full: true},
+		{kind: "no room for a segment", full: true, rule: vfs.Rule{Ops: vfs.OpCreate | vfs.OpTruncate, Err: syscall.ENOSPC}},
 		{kind: "EIO for ever on writes", forever: true, rule: vfs.Rule{Ops: vfs.OpWrite, Err: syscall.EIO}},
 		{kind: "EIO for ever on fsyncs", forever: true, rule: vfs.Rule{Ops: vfs.OpSync | vfs.OpSyncDir, Err: syscall.EIO}},
 		{kind: "EIO for ever on reads", forever: true, rule: vfs.Rule{Ops: vfs.OpRead, Err: syscall.EIO}},
@@ -76,6 +76,9 @@ func (h *host) sicken() {
 	h.ill = i
 	w.story.line(w, h.id, "its disk: %s", i.kind)
 	h.faulty.Set(i.rules()...)
+	if i.full && i.rule.Err == nil {
+		h.fill()
+	}
 	h.ground().sicken(i.store)
 	if !i.forever {
 		w.after(w.between(second, 15*second), func() { h.recover(i.kind) })
@@ -88,6 +91,7 @@ func (h *host) recover(kind string) {
 		h.ill = illness{}
 		h.faulty.Set()
 		h.ground().sicken(nil)
+		h.disk.SetSize(0)
 	}
 }
 

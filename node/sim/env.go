@@ -6,6 +6,7 @@ import (
 
 	"raftsman.dev/node/kv"
 	"raftsman.dev/node/raft"
+	"raftsman.dev/node/replica"
 )
 
 // dies reports whether the process has ended on the way: where a run has it, before any single effect. What the
@@ -57,6 +58,9 @@ func (h *host) WriterReady() {
 func (h *host) write() {
 	h.writing = false
 	w, err := h.replica.Writer().Run()
+	if h.outOfSpace(err) {
+		return // the writer has kept it: it is tried again with the next measure
+	}
 	if h.died(err) {
 		return
 	}
@@ -68,6 +72,9 @@ func (h *host) write() {
 		h.replica.Wrote(w)
 	}
 	h.pump()
+	if h.up() {
+		h.reserve()
+	}
 	h.sealSoon()
 }
 
@@ -169,6 +176,15 @@ func (h *host) CutLog(base raft.Base) {
 		if err == nil {
 			err = h.log.Cut(base)
 		}
+		if h.outOfSpace(err) {
+			h.later(0, func() {
+				if err := h.replica.LogCut(base, replica.ErrNotDurable); err != nil {
+					h.w.fail("member %d: %w", h.id, err)
+				}
+				h.pump()
+			})
+			return
+		}
 		if h.died(err) {
 			return
 		}
@@ -207,7 +223,7 @@ func (h *host) died(err error) bool {
 	case h.ill.explains(err):
 		h.w.fault("stopped by its disk: " + h.ill.kind)
 		h.w.story.line(h.w, h.id, "stops: %v", err)
-		h.killed = h.ill.full()
+		h.killed = h.ill.full
 	default:
 		h.w.fail("member %d: %w", h.id, err)
 		return true

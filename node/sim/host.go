@@ -54,6 +54,8 @@ type process struct {
 	writes     int // turns of the log writer
 	applying   bool
 	receiving  bool
+	full       bool // its log found no space for a segment
+	space      raft.Space
 	harmed     bool // it has met damage in its store
 	aside      bool // a damaged store lies aside until asideUntil is applied
 	asideUntil raft.Index
@@ -102,7 +104,7 @@ func (h *host) start() {
 	h.w.truth.started(h, restored)
 	h.w.story.line(h.w, h.id, "up, boot %d, %+v", h.boot, h.replica.Brief())
 	h.later(h.w.between(0, tick), h.tick)
-	h.pump()
+	h.measure()
 }
 
 // run makes the replica.

@@ -34,12 +34,12 @@ func (h *host) serve(key string) (value string, ok bool) {
 
 // glance reads, serializable, from the member that was asked: a key that others write too, or what that member has
 // acknowledged to this client.
-func (c *client) glance() {
+func (c *client) glance(key string) {
 	h := c.at
 	if !h.up() || c.w.now < h.resumes || c.w.rng.IntN(3) > 0 {
 		return
 	}
-	if _, ok := h.serve(c.pending.Key); !ok {
+	if _, ok := h.serve(key); !ok {
 		return
 	}
 	if k := c.kept; k.at == h && k.life == h.life {

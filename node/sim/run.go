@@ -181,6 +181,7 @@ func (w *World) heal() {
 	w.net.heal()
 	for _, id := range w.ids {
 		h := w.hosts[id]
+		h.disk.SetSize(0)
 		if h.ill.damaged && !h.ill.lost && !h.up() {
 			h.start() // it must be refused
 		}
