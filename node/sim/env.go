@@ -68,14 +68,23 @@ func (h *host) write() {
 		h.w.truth.wrote(h)
 	}
 	h.Send(w.Late)
-	if !h.dies() {
-		h.replica.Wrote(w)
-	}
-	h.pump()
-	if h.up() {
-		h.reserve()
-	}
+	h.answer(func() { h.replica.Wrote(w) })
+	h.reserve()
 	h.sealSoon()
+}
+
+// answer lets the replica hear of what its writer or its applier has done, in order, but not at once: both may have
+// taken the next turn by then.
+func (h *host) answer(tell func()) {
+	h.answers = append(h.answers, tell)
+	h.later(h.w.between(0, 200), func() {
+		tell := h.answers[0]
+		h.answers = h.answers[1:]
+		if !h.dies() {
+			tell()
+		}
+		h.pump()
+	})
 }
 
 // sealAfter is the time after which an idle log is sealed, as a member does it.
@@ -129,14 +138,12 @@ func (h *host) apply() {
 		log.restarting, log.restartAt, log.covered = true, turn.Index, turn.Index
 	}
 	h.ground().applied(h.w)
-	if !h.dies() {
+	h.w.truth.look(h)
+	h.answer(func() {
 		h.replica.AppliedTo(turn)
-	}
-	h.pump()
-	if h.up() {
 		h.rebuilding = h.replica.Brief().Rebuilding
 		h.settleStore()
-	}
+	})
 	h.later(h.w.between(10, 500), h.apply)
 }
 

@@ -43,7 +43,8 @@ type host struct {
 
 // process is what a host forgets with its process.
 type process struct {
-	resumes    int64 // paused until then
+	resumes    int64    // paused until then
+	answers    []func() // of the writer and the applier, on their way to the replica
 	held       []func()
 	diskDelay  int64
 	lag        int64 // of everything it does

@@ -31,18 +31,33 @@ func (h *host) rot() {
 		h.killed = w.rng.IntN(2) == 0
 		h.crash()
 	}
+	for range rotTries {
+		if h.rotOnce() {
+			return
+		}
+	}
+}
+
+// rotTries is how often something else is damaged when the first was harmless or not to be done.
+const rotTries = 8
+
+func (h *host) rotOnce() (done bool) {
+	w := h.w
 	disk := h.disk.Clone()
 	kind, single := w.damage(disk)
 	if kind == "" {
-		return
+		return false
 	}
 	v, lost := h.judge(disk, single)
 	switch {
 	case v == unprovable:
 		w.fault(kind + ": unprovable, not done")
-		return
-	case v == repairable && !w.bears(h, lost), v == fatal && !w.spare(h):
-		return
+		return false
+	case v == harmless && w.rng.IntN(3) > 0, v == fatal && (w.rng.IntN(3) > 0 || !w.spare(h)):
+		return false
+	case v == repairable && !w.bears(h, lost):
+		w.fault(kind + ": not borne, not done")
+		return false
 	case v == fatal:
 		h.ill = illness{kind: kind, damaged: true}
 	case v == repairable:
@@ -51,6 +66,7 @@ func (h *host) rot() {
 	w.fault(kind + ": " + v.String())
 	w.story.line(w, h.id, "damaged: %s: %v %v", kind, v, lost)
 	h.disk = disk
+	return v != harmless
 }
 
 // verdict is what damage amounts to.
