@@ -33,7 +33,7 @@ func (w *World) foreign() {
 	}
 	m := raft.Message{From: from.Member, To: h.id, FromBoot: from.Boot, Term: b.Term + 100, Body: w.harm(b)}
 	if w.net.admitted(h, from, meant) {
-		h.receive(m)
+		h.receive(m, true)
 		return
 	}
 	if from.Cluster == theirs {

@@ -163,9 +163,10 @@ func (n *network) arrive(p parcel) {
 		}
 		return
 	}
+	news := p.from.Boot > h.met[p.m.From].boot
 	h.meet(p.from.Boot, p.m)
 	p.m.To = h.id // as a member reads it: the handshake alone says who is meant
-	h.receive(p.m)
+	h.receive(p.m, news)
 }
 
 // admitted is the handshake between two members; an unjoined one becomes one of the dialler's cluster.
@@ -178,11 +179,6 @@ func (n *network) admitted(h *host, from transport.Identity, meant raft.MemberID
 		}
 	}
 	return ok
-}
-
-func (h *host) receive(m raft.Message) {
-	h.replica.Receive([]raft.Message{m})
-	h.pump()
 }
 
 // clog stops up a random link for a while.

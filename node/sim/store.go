@@ -3,7 +3,6 @@ package sim
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"raftsman.dev/node/kv"
 	"raftsman.dev/node/raft"
@@ -144,15 +143,12 @@ func covered(store *kv.Store) (raft.Base, error) {
 	return replica.BaseOf(store.Applied())
 }
 
-// atRest is what the store of a host that is down covers: nothing where it is damaged.
+// atRest is what the sound store of a host that is down covers.
 func (h *host) atRest() (raft.Base, error) {
-	if names, err := h.disk.List("data"); err != nil || slices.Contains(names, "store-damaged") {
-		return raft.Base{}, err
+	if h.rotten {
+		return raft.Base{}, nil // it will be set aside, sooner or later
 	}
 	store, err := kv.Open("store", h.ground().crash(h.w).options())
-	if errors.Is(err, kv.ErrCorrupt) {
-		return raft.Base{}, nil
-	}
 	if err != nil {
 		return raft.Base{}, err
 	}
@@ -172,7 +168,7 @@ func (h *host) rotStore() {
 		h.killed = w.rng.IntN(2) == 0
 		h.crash()
 	}
-	if !h.ground().rot(w, name) {
+	if !h.logAlone() || !h.ground().rot(w, name) {
 		return
 	}
 	kind := "rows of a store rotten"
@@ -182,6 +178,17 @@ func (h *host) rotStore() {
 	h.rotten, h.known = true, name
 	w.fault(kind)
 	w.story.line(w, h.id, "damaged: %s", kind)
+}
+
+// logAlone reports whether the log of a host holds everything without the help of its store: damage there that the
+// store made harmless would not be any more.
+func (h *host) logAlone() bool {
+	log, found, err := openLog(h.disk.Clone(), false, raft.Base{})
+	if err != nil {
+		return false
+	}
+	h.w.ok(log.Close())
+	return len(lostIn(found)) == 0
 }
 
 // scrub reads a store that has rotted.

@@ -48,7 +48,7 @@ func Draw(rng *rand.Rand) Weather {
 		Crash: some(50, 1500, 20_000), Kill: some(40, 1500, 20_000), Restart: 300 + rng.Int64N(5000), AllCrash: some(20, 15_000, 60_000),
 		Pause: some(30, 3000, 20_000), Lag: some(30, 2000, 20_000), Clock: some(30, 1000, 15_000),
 		SlowDisk: some(30, 2000, 20_000), TornWrite: some(40, 3000, 20_000),
-		Sick: some(50, 1000, 12_000), Rot: some(40, 2000, 20_000), Empty: some(20, 10_000, 60_000), Swap: some(20, 10_000, 60_000),
+		Sick: some(50, 1000, 12_000), Rot: some(50, 500, 8_000), Empty: some(20, 10_000, 60_000), Swap: some(20, 10_000, 60_000),
 		RotStore: some(40, 1500, 15_000), TearStore: some(40, 1000, 10_000), Spoil: int(some(40, 5000, 100_000)),
 		RollBack:   some(30, 4000, 30_000),
 		Membership: some(50, 2000, 15_000), Transfer: some(40, 1000, 15_000), Mend: 300 + rng.Int64N(3000),
