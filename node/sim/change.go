@@ -13,6 +13,9 @@ const (
 	mostHosts   = 16
 )
 
+// stormy is the mean time between transfers, in milliseconds, below which it is a storm.
+const stormy = 500
+
 // reshape asks the leader for a random membership change: the core decides what is possible.
 func (w *World) reshape() {
 	l := w.leader()
@@ -30,15 +33,18 @@ func (w *World) reshape() {
 		}
 	}
 	incoming, _ := s.Membership.Voters()
+	name := "membership change: promote"
 	switch {
 	case len(change.Promote) == 0 && len(s.Membership.Members) < mostMembers && len(w.ids) < mostHosts && w.rng.IntN(2) == 0:
 		id := raft.MemberID(len(w.ids) + 1)
 		w.add(id)
 		change.AddLearners = []raft.Member{{ID: id, Name: fmt.Sprint("m", id)}}
+		name = "membership change: add"
 	case len(incoming) > 3:
 		change.Remove = []raft.MemberID{pick(w, incoming)}
+		name = "membership change: remove"
 	}
-	w.request(l, func(done chan<- replica.ChangeOutcome) { l.replica.Change(change, done) }, "membership change")
+	w.request(l, func(done chan<- replica.ChangeOutcome) { l.replica.Change(change, done) }, name)
 }
 
 // transfer asks the leader to hand over, to anybody.
@@ -48,7 +54,11 @@ func (w *World) transfer() {
 		if w.rng.IntN(2) == 0 {
 			to = pick(w, w.ids)
 		}
-		w.request(l, func(done chan<- replica.ChangeOutcome) { l.replica.Transfer(to, done) }, "leadership transfer")
+		name := "leadership transfer"
+		if w.weather.Transfer > 0 && w.weather.Transfer < stormy {
+			name = "leadership transfer in a storm"
+		}
+		w.request(l, func(done chan<- replica.ChangeOutcome) { l.replica.Transfer(to, done) }, name)
 	}
 }
 

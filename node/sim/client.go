@@ -173,6 +173,9 @@ func (c *client) awaitProposal(p *replica.Proposal, asked int) {
 		switch {
 		case o.Err == nil:
 			c.pending.Swapped = o.Result.Succeeded
+			if c.pending.Swapped && c.pending.Kind == Swap {
+				c.w.fault("compare-and-swap")
+			}
 			c.answered()
 		case errors.Is(o.Err, replica.ErrUnknown) || errors.Is(o.Err, replica.ErrStopped):
 			c.unknown()
@@ -208,6 +211,7 @@ func (c *client) awaitBarrier(b *replica.Barrier, asked int) {
 		if !ok {
 			return // it has ended, and told so
 		}
+		c.w.fault("linearizable read")
 		c.pending.Value = value
 		c.last[c.pending.Key] = c.pending.Value
 		c.answered()

@@ -174,7 +174,10 @@ func (w *World) damageSegment(b []byte, used int) (kind string, single bool, aft
 	blockAt := at / block * block
 	switch w.rng.IntN(6) {
 	case 0:
-		at = w.rng.IntN(32)
+		at = w.rng.IntN(32) // of the segment, or of a write
+		if w.rng.IntN(4) > 0 {
+			at += blockAt
+		}
 		flip()
 		return "bit flip in metadata", true, b
 	case 1:

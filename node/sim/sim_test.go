@@ -57,6 +57,7 @@ func TestSim(t *testing.T) {
 	}
 	workers.Wait()
 	s.print()
+	s.cover(t)
 }
 
 // TestPastBugs runs the seed of every bug that was found before.
