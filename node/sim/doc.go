@@ -15,9 +15,16 @@
 // lie where nothing proves what was there: the last write before a crash, until a later one names it as durable. In
 // the last case it is not done, since nothing is promised then.
 //
-// What is a model here and not the production's code: the network below the handshake's decision, the operator, and
-// what peers tell a member of its own past (see rollback.go). There is one version of the peer protocol so far, and so
-// no member with the previous one.
+// An entry may be lost on any number of members while another voter holds it whole, or the state behind it, or while a
+// quorum knows nothing of it (see copies.go); what is lost must be back, replaced or cut by the end of the healing.
+// Stores are damaged on a minority at any time, and on more where it is found at once and a sound one reaches as far
+// as their logs begin.
+//
+// What is a model here and not the production's code: the network below the handshake's decision, the operator, what
+// peers tell a member of its own past (see rollback.go), and the order in which a member opens its disk, sets a damaged
+// store aside and measures its space (see store.go and space.go, after node/repair.go and node/space.go). There is one
+// version of the peer protocol so far, and so no member with the previous one. No store is changed behind its back yet:
+// attestation is not asked here.
 //
 // # Checks
 //

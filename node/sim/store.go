@@ -145,9 +145,6 @@ func covered(store *kv.Store) (raft.Base, error) {
 
 // atRest is what the sound store of a host that is down covers.
 func (h *host) atRest() (raft.Base, error) {
-	if h.rotten {
-		return raft.Base{}, nil // it will be set aside, sooner or later
-	}
 	store, err := kv.Open("store", h.ground().crash(h.w).options())
 	if err != nil {
 		return raft.Base{}, err
