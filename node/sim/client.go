@@ -105,6 +105,7 @@ func (c *client) draw() *Operation {
 	if again := c.again; again != nil {
 		c.again = nil
 		w.fault("request repeated")
+		w.truth.repeated[again.Key] = true
 		return &Operation{Client: c.id, Key: again.Key, Kind: again.Kind, Value: again.Value, Expected: again.Expected, Call: w.now}
 	}
 	key := fmt.Sprintf("shared-%d-%d", w.now/keyLife, w.rng.IntN(sharedKeys))

@@ -2,6 +2,8 @@ package sim
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	"raftsman.dev/node/kv"
 )
@@ -13,6 +15,9 @@ func (h *host) value(key string) (value string, revision int64, err error) {
 		return "", 0, err
 	}
 	if kvs := res.Responses[0].Range.KVs; len(kvs) > 0 {
+		if v := kvs[0].Version; v > 1 && strings.HasPrefix(key, "own-") && !h.w.truth.repeated[key] {
+			return "", 0, fmt.Errorf("%s was written once, and is at version %d", key, v)
+		}
 		return string(kvs[0].Value), int64(kvs[0].ModRevision), nil
 	}
 	return "", 0, nil

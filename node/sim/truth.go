@@ -22,6 +22,8 @@ type truth struct {
 	seen    map[raft.MemberID]*seen
 	// acked is what clients were told is written: by key, which is written once.
 	acked map[string]string
+	// repeated are the keys that a client has asked for twice to be written.
+	repeated map[string]bool
 }
 
 type ballot struct {
@@ -59,7 +61,7 @@ type seen struct {
 func newTruth(w *World) truth {
 	return truth{
 		w: w, leaders: map[raft.Term]raft.MemberID{}, votes: map[ballot]raft.MemberID{}, places: map[raft.Position]place{},
-		commit: 1, effects: map[uint64]effect{}, seen: map[raft.MemberID]*seen{}, acked: map[string]string{},
+		commit: 1, effects: map[uint64]effect{}, seen: map[raft.MemberID]*seen{}, acked: map[string]string{}, repeated: map[string]bool{},
 	}
 }
 
