@@ -48,6 +48,20 @@ func (h *host) SendSnapshot(to raft.MemberID) {
 	h.w.after(h.w.between(millisecond, 20*millisecond), s.begin)
 }
 
+// ambush lets one end crash while the stream is on its way.
+func (s *stream) ambush() {
+	w := s.from.w
+	if w.calm || !w.chance(w.weather.Ambush) {
+		return
+	}
+	end := pick(w, []*host{s.from, s.to})
+	w.after(w.between(0, 60*millisecond), func() {
+		if !w.calm && s.whole() {
+			end.crash()
+		}
+	})
+}
+
 // export writes the state as a member does.
 func (s *stream) export(view *kv.View) error {
 	meta := snapshot.Meta{ID: snapshot.ID(s.from.w.rng.Uint64() | 1), Cluster: ours, Term: s.from.replica.Brief().Term, Base: s.base}
@@ -82,6 +96,7 @@ func (s *stream) begin() {
 		return
 	}
 	s.image, s.to.receiving = image, true
+	s.ambush()
 	if s.reader, err = snapshot.NewReader(&s.wire, snapshot.Held{}); err != nil {
 		s.to.w.fail("member %d: head of a snapshot: %w", s.to.id, err)
 		return
