@@ -21,6 +21,7 @@ type diskFacts struct {
 	free, size atomic.Int64
 	low, out   atomic.Bool
 	full       atomic.Bool // the log could not make its next segment
+	asked      uint64      // bytes appended when the log writer last asked for a measure; its own
 }
 
 func (d *diskFacts) space() raft.Space { return raft.Space{Low: d.low.Load(), Out: d.out.Load()} }
@@ -97,8 +98,17 @@ func (m *Member) measureDisk() error {
 	return nil
 }
 
-// reserve makes the log's next segment ahead; where there is no space for it the disk counts as full at once.
+// looksPerBound is how often the disk is measured while as much is appended as the lower bound leaves: a small volume
+// fills up in less than diskInterval.
+const looksPerBound = 4
+
+// reserve makes the log's next segment ahead; where there is no space for it the disk counts as full at once. Much
+// that was appended is a reason to look at the disk before its time.
 func (m *Member) reserve() error {
+	if bytes := m.log.Stats().Bytes; bytes-m.disk.asked >= uint64(m.cfg.outBound(m.disk.size.Load())/looksPerBound) {
+		m.disk.asked = bytes
+		signal(m.lookAtDisk)
+	}
 	err := m.log.Reserve()
 	if errors.Is(err, wal.ErrNoSpace) {
 		m.diskFull(err)
