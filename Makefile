@@ -73,6 +73,7 @@ test: unit race torture e2e ## unit tests, the core under the race detector, the
 .PHONY: unit
 unit: programs ## unit tests of every module, planner loops and the operator on a real API server included
 	@for m in $(MODULES); do [ -f $$m/go.mod ] || continue; echo "== unit tests: $$m"; (cd $$m && go test ./...); done
+	go test -count=1 ./node/sim # fresh seeds, also where nothing has changed since the last run
 
 .PHONY: programs
 programs: $(BIN)/devcluster ## build the programs that tests run beside ours: etcd, Kubernetes' control plane, kubectl, Helm
