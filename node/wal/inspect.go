@@ -3,9 +3,8 @@ package wal
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
+	"math"
 	"path/filepath"
 
 	"raftsman.dev/node/raft"
@@ -42,9 +41,9 @@ func Inspect(fsys vfs.FS, dir string, show func(Seen) error) error {
 		if !ok {
 			continue
 		}
-		b, err := readWhole(fsys, filepath.Join(dir, name))
+		b, err := vfs.ReadFile(fsys, filepath.Join(dir, name), math.MaxInt64)
 		if err != nil {
-			return err
+			return fmt.Errorf("read segment %s: %w", name, err)
 		}
 		if err := inspectSegment(number, b, show); err != nil {
 			return err
@@ -132,21 +131,4 @@ func nameKind(kind byte) string {
 		return "next"
 	}
 	return fmt.Sprint(kind)
-}
-
-func readWhole(fsys vfs.FS, name string) ([]byte, error) {
-	f, err := fsys.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	size, err := f.Size()
-	if err != nil {
-		return nil, err
-	}
-	b := make([]byte, size)
-	if n, err := f.ReadAt(b, 0); err != nil && !(errors.Is(err, io.EOF) && n == len(b)) {
-		return nil, fmt.Errorf("read segment %s: %w", name, err)
-	}
-	return b, nil
 }
