@@ -140,6 +140,9 @@ func (o *joinOptions) measure(ctx context.Context, program []string, g *group, c
 	if err != nil {
 		return f, err
 	}
+	if err := o.settle(ctx, g); err != nil {
+		return f, err
+	}
 	if f.capacity, err = o.measureCapacity(ctx, clients); err != nil {
 		return f, err
 	}
@@ -155,7 +158,7 @@ func (o *joinOptions) measure(ctx context.Context, program []string, g *group, c
 		defer close(done)
 		samples, f.failed, last = load.run(loadCtx)
 	}()
-	pause(ctx, min(o.quiet/3, 10*time.Second)) // until compactions of the fill and the full load have settled a little
+	pause(ctx, min(o.quiet/3, 10*time.Second)) // until the full load has settled a little
 	quiet := time.Now()
 	pause(ctx, o.quiet)
 	begin := time.Now()
@@ -171,6 +174,30 @@ func (o *joinOptions) measure(ctx context.Context, program []string, g *group, c
 		o.progress("%d puts failed, the last with: %v", f.failed, last)
 	}
 	return f, nil
+}
+
+// settle waits until the members have compacted what the fill has left: what is measured before that is lower than
+// what the store can do.
+func (o *joinOptions) settle(ctx context.Context, g *group) error {
+	const (
+		look   = 5 * time.Second
+		atRest = look / 4 // of processor time, by all members together
+		bound  = 5 * time.Minute
+	)
+	began := time.Now()
+	for last := time.Duration(-1); time.Since(began) < bound; pause(ctx, look) {
+		cpu, err := cpuOf(g.pids)
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			return err
+		}
+		if last >= 0 && cpu-last < atRest {
+			o.progress("the members were at rest after %v", time.Since(began).Round(time.Second))
+			return nil
+		}
+		last = cpu
+	}
+	o.progress("the members are not at rest after %v; going on", bound)
+	return nil
 }
 
 // measureCapacity puts as fast as all the clients can.
