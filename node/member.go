@@ -43,6 +43,7 @@ type Member struct {
 	aside     asideStore
 	disk      diskFacts
 	ready     readiness
+	forgetful forgetful
 
 	joining  sync.Mutex // over changes of the identity on disk
 	streams  streams
@@ -64,6 +65,7 @@ type Member struct {
 	failed        chan struct{} // closed once failure holds the reason
 	failOnce      sync.Once
 	stopOnce      sync.Once
+	quitOnce      sync.Once
 }
 
 // Start brings a member up. A refusal leaves everything as it was; it names the thing and the remedy.
@@ -76,6 +78,7 @@ func Start(cfg Config) (*Member, error) {
 		cfg: cfg, inbox: newInbox(), ending: make(chan struct{}), failure: make(chan error, 1), failed: make(chan struct{}),
 		writerReady: make(chan struct{}, 1), applierReady: make(chan struct{}, 1), lookAtDisk: make(chan struct{}, 1), logJobs: make(chan func()),
 	}
+	m.forgetful.life = drawLife()
 	m.outgoing = newOutgoing(cfg.SnapshotBytesPerSecond)
 	m.endingContext, m.end = context.WithCancel(context.Background())
 	if err := m.listen(); err != nil {
@@ -164,6 +167,7 @@ func draw() uint64 {
 func (m *Member) assemble(restored raft.Restored) error {
 	m.transport = transport.New(transport.Config{
 		Self: m.identity, Listener: m.ports.peer, Handler: m, Discover: m.discover,
+		Held: held(restored), Committed: m.committed,
 		Log: func(message string, kv ...any) { m.cfg.Log.V(1).Info(message, kv...) },
 	})
 	election := m.cfg.ticks(m.cfg.ElectionTimeout)
@@ -225,7 +229,7 @@ func (m *Member) Stop(ctx context.Context) error {
 		defer cancel()
 		m.facts.draining.Store(true)
 		m.cfg.Log.Info("stopping", "leads", m.facts.leads())
-		if m.problem == "" {
+		if m.problem == "" && !m.forgetful.is.Load() {
 			m.resign(ctx)
 			m.drain(ctx)
 		}
@@ -299,8 +303,7 @@ func (m *Member) halt(ctx context.Context) error {
 			errs = append(errs, s.Close())
 		}
 	}
-	close(m.ending)
-	m.end()
+	m.quit()
 	if m.grpc != nil {
 		m.grpc.Stop()
 	}

@@ -15,7 +15,7 @@ import (
 func (m *Member) identity() transport.Identity {
 	id := m.id
 	return transport.Identity{
-		Member: id.Member, Cluster: raft.ClusterID(m.cluster.Load()), Boot: id.Boot, Name: id.Name,
+		Member: id.Member, Cluster: raft.ClusterID(m.cluster.Load()), Boot: id.Boot, Life: m.forgetful.life, Name: id.Name,
 		Address: m.cfg.AdvertisePeer, ClientURLs: strings.Join(m.cfg.AdvertiseClient, ","),
 	}
 }

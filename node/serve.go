@@ -1,7 +1,6 @@
 package node
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -185,7 +184,7 @@ func (m *Member) Serving() error {
 	default:
 		return etcdapi.ErrNotOpen
 	}
-	if m.facts.removed.Load() || !m.store.Opened() {
+	if m.facts.removed.Load() || m.forgetful.is.Load() || !m.store.Opened() {
 		return etcdapi.ErrNotOpen
 	}
 	if m.facts.diverged.Load() != nil {
@@ -216,18 +215,4 @@ func (l pebbleLog) Errorf(format string, args ...any) {
 func (l pebbleLog) Fatalf(format string, args ...any) {
 	l.m.cfg.Log.Error(fmt.Errorf(format, args...), "the store's database cannot go on")
 	panic(fmt.Sprintf("store: "+format, args...))
-}
-
-// Run starts a member and keeps it up until ctx ends or it fails.
-func Run(ctx context.Context, cfg Config) error {
-	m, err := Start(cfg)
-	if err != nil {
-		return err
-	}
-	select {
-	case <-ctx.Done():
-		return m.Stop(context.Background())
-	case err := <-m.Failed():
-		return errors.Join(err, m.Stop(context.Background()))
-	}
 }

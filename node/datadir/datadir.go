@@ -14,7 +14,8 @@
 //
 // Beside the identity lie "log" and "store". A file "store-damaged" says that the store was found damaged while the
 // member ran, and why, in plain words: the next start moves the store to "aside-store", where it stays until another
-// has taken its place.
+// has taken its place. A file "rolled-back" says that the volume was found to be an older copy of itself, and by whom:
+// the directory is not opened again.
 package datadir
 
 import (
@@ -45,7 +46,8 @@ const (
 var (
 	// ErrCorrupt: the identity, or the log that belongs to it, is damaged or missing.
 	ErrCorrupt = errors.New("data directory is damaged")
-	// ErrForeign: the directory belongs to another member or cluster, or is not Raftsman's at all.
+	// ErrForeign: the directory belongs to another member or cluster, or is not Raftsman's at all. Another member's
+	// matches ErrCorrupt too: nothing of this one can be trusted to be there.
 	ErrForeign = errors.New("data directory is another's")
 )
 
@@ -111,7 +113,7 @@ func refuse(path string, names []string) error {
 	for _, n := range names {
 		switch {
 		case n == lockFile || n == identityFile+".tmp" || n == "lost+found" || strings.HasPrefix(n, "aside-"):
-		case n == "log" || n == "store" || n == damagedFile:
+		case n == "log" || n == "store" || n == damagedFile || n == rolledBackFile:
 			return fmt.Errorf("data directory %s holds a %s but no identity: do not start this member again; remove it from the cluster and let a new one replace it: %w", path, n, ErrCorrupt)
 		default:
 			return fmt.Errorf("%s is not a Raftsman data directory: it holds %q; name an empty one: %w", path, n, ErrForeign)
@@ -133,10 +135,13 @@ func (d *Dir) begin(name string, exists bool, draw func() uint64) error {
 		return fmt.Errorf("identity %s: %w; do not start this member again: remove it from the cluster and let a new one replace it", file, err)
 	}
 	if d.id.Name != name {
-		return fmt.Errorf("data directory %s belongs to member %q, not %q: name the directory of this member, or start it as %q: %w", d.path, d.id.Name, name, d.id.Name, ErrForeign)
+		return fmt.Errorf("data directory %s belongs to member %q, not %q: name the directory of this member, or start it as %q: %w: %w", d.path, d.id.Name, name, d.id.Name, ErrForeign, ErrCorrupt)
 	}
 	if d.id.Removed {
 		return d.setAside(name, draw)
+	}
+	if err := d.rolledBack(); err != nil {
+		return err
 	}
 	d.id.Boot++
 	return nil
@@ -175,7 +180,7 @@ func (d *Dir) setAside(name string, draw func() uint64) error {
 	if err := errors.Join(d.fs.MkdirAll(aside), d.fs.SyncDir(d.path)); err != nil {
 		return fmt.Errorf("set aside the data of removed member %v: %w", d.id.Member, err)
 	}
-	for _, part := range []string{"log", "store", damagedFile, storeAside} {
+	for _, part := range []string{"log", "store", damagedFile, storeAside, rolledBackFile} {
 		err := d.fs.Rename(filepath.Join(d.path, part), filepath.Join(aside, part))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("set aside %s of removed member %v: %w", part, d.id.Member, err)

@@ -66,13 +66,21 @@ func (t *Transport) serve(c net.Conn) error {
 	if err != nil {
 		return err
 	}
-	r, adopt := judge(t.cfg.Self(), in)
+	self := t.cfg.Self()
+	r, adopt := judge(self, in)
+	known := Seen{}
+	if r == refusedNot && in.kind != kindWho {
+		if r, err = t.recognise(self, in); err != nil {
+			return err
+		}
+		known = t.seenOf(in.Member)
+	}
 	if r == refusedNot && adopt {
 		if err := t.cfg.Handler.Adopt(in.Cluster); err != nil {
 			r = refusedCluster
 		}
 	}
-	answer := hello{kind: kindAccepted, lowest: lowestVersion, highest: highestVersion, Identity: t.cfg.Self(), meant: in.Member, refusal: r}
+	answer := hello{kind: kindAccepted, lowest: lowestVersion, highest: highestVersion, Identity: t.cfg.Self(), meant: in.Member, seen: known, refusal: r}
 	if r != refusedNot {
 		answer.kind = kindRefused
 	}
@@ -119,6 +127,10 @@ func (t *Transport) read(c net.Conn, in hello) error {
 				batch = append(batch, m)
 			}
 		}
+		if t.ctx.Err() != nil {
+			return t.ctx.Err()
+		}
+		t.hear(in.Identity, batch)
 		t.cfg.Handler.Receive(batch)
 	}
 }

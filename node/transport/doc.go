@@ -22,14 +22,28 @@
 //	19  8   member ID of the speaker
 //	27  8   member ID that the speaker means, 0 for whoever answers; in an answer that of the dialler
 //	35  8   boot of the speaker
-//	43  1   refusal: 0 none, 1 another member, 2 another cluster, 3 no common version, 4 busy
-//	44  1   n, the length of the speaker's name
-//	45  1   a, the length of the address at which the speaker says it can be reached
-//	46  1   u, the length of the client URLs, separated by commas
-//	47  n   name
+//	43  8   life of the speaker: drawn at the start of its process
+//	51  8   newest boot of the other side that the speaker has seen, 0 for none, and
+//	59  8   its life
+//	67  8   newest boot of the other side in which it claimed, to the speaker, something of its disk, 0 for none;
+//	75  8   the highest term that it so promised, and
+//	83  8   the highest committed index that it acknowledged as durable
+//	91  1   refusal: 0 none, 1 another member, 2 another cluster, 3 no common version, 4 busy, 5 a later life of the
+//	        dialler has been seen
+//	92  1   n, the length of the speaker's name
+//	93  1   a, the length of the address at which the speaker says it can be reached
+//	94  1   u, the length of the client URLs, separated by commas
+//	95  n   name
 //	    a   address
 //	    u   client URLs
 //	    4   CRC-32C of everything before
+//
+// Bytes 51 to 90 are zero in kind 3, and in answers across clusters. By them a member finds that its
+// volume is an older copy of itself: a later boot has been seen, or another life in the same boot, or a claim of an
+// earlier boot that what its disk held at the start does not bear out. It then ends all connections, without an
+// answer, for good. See Seen for what is compared, and why a sound volume is never refused. A life counts as seen once
+// it has sent messages or accepted some: so one that is refuted at its first contact leaves no trace, and the right
+// volume may come back. The memory is lost with the process: this is help on best effort, not a promise.
 //
 // # Frames (version 1)
 //

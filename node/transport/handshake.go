@@ -12,7 +12,7 @@ import (
 
 const (
 	handshakeMagic = "RAFTPEER"
-	handshakeFixed = 47
+	handshakeFixed = 95
 	maxString      = 255
 
 	// The versions of the protocol that this program knows.
@@ -35,6 +35,7 @@ const (
 	refusedCluster
 	refusedVersion
 	refusedBusy
+	refusedCopy
 )
 
 // ErrHandshake marks a connection whose other end is not who was meant.
@@ -45,6 +46,7 @@ type Identity struct {
 	Member  raft.MemberID
 	Cluster raft.ClusterID
 	Boot    raft.Boot
+	Life    uint64 // drawn at the start of the process, 0 when not known
 	Name    string
 	// Address is where the member says its peer port can be reached: a hint.
 	Address string
@@ -58,12 +60,17 @@ type hello struct {
 	lowest, highest uint8
 	Identity
 	meant   raft.MemberID
+	seen    Seen // what the speaker knows of the other side
 	refusal refusal
 }
 
 func (h *hello) encode() []byte {
 	b := append([]byte(handshakeMagic), h.kind, h.lowest, h.highest)
-	for _, v := range []uint64{uint64(h.Cluster), uint64(h.Member), uint64(h.meant), uint64(h.Boot)} {
+	claim := h.seen.Claim
+	for _, v := range []uint64{
+		uint64(h.Cluster), uint64(h.Member), uint64(h.meant), uint64(h.Boot), h.Life,
+		uint64(h.seen.Boot), h.seen.Life, uint64(claim.Boot), uint64(claim.Term), uint64(claim.Kept),
+	} {
 		b = binary.LittleEndian.AppendUint64(b, v)
 	}
 	strings := []string{clip(h.Name), clip(h.Address), clip(h.ClientURLs)}
@@ -86,9 +93,9 @@ func readHello(r io.Reader) (hello, error) {
 	if _, err := io.ReadFull(r, b); err != nil {
 		return hello{}, fmt.Errorf("%w: %w", ErrHandshake, err)
 	}
-	name := handshakeFixed + int(b[44])
-	address := name + int(b[45])
-	urls := address + int(b[46])
+	name := handshakeFixed + int(b[92])
+	address := name + int(b[93])
+	urls := address + int(b[94])
 	if string(b[:8]) != handshakeMagic {
 		return hello{}, fmt.Errorf("%w: the other end does not speak Raftsman's peer protocol", ErrHandshake)
 	}
@@ -103,10 +110,11 @@ func readHello(r io.Reader) (hello, error) {
 	return hello{
 		kind: b[8], lowest: b[9], highest: b[10],
 		Identity: Identity{
-			Cluster: raft.ClusterID(u(11)), Member: raft.MemberID(u(19)), Boot: raft.Boot(u(35)),
+			Cluster: raft.ClusterID(u(11)), Member: raft.MemberID(u(19)), Boot: raft.Boot(u(35)), Life: u(43),
 			Name: string(b[handshakeFixed:name]), Address: string(b[name:address]), ClientURLs: string(b[address:urls]),
 		},
-		meant: raft.MemberID(u(27)), refusal: refusal(b[43]),
+		meant: raft.MemberID(u(27)), refusal: refusal(b[91]),
+		seen: Seen{Boot: raft.Boot(u(51)), Life: u(59), Claim: Claim{Boot: raft.Boot(u(67)), Term: raft.Term(u(75)), Kept: raft.Index(u(83))}},
 	}, nil
 }
 
@@ -137,6 +145,8 @@ func check(answer hello, self Identity, meant raft.MemberID) error {
 		return fmt.Errorf("%w: member %v (%s) there is of cluster %v, this one of %v", ErrHandshake, answer.Member, answer.Name, answer.Cluster, self.Cluster)
 	case answer.refusal == refusedVersion:
 		return fmt.Errorf("%w: member %v (%s) there speaks protocol versions %d to %d, this one %d to %d: upgrade one version at a time", ErrHandshake, answer.Member, answer.Name, answer.lowest, answer.highest, lowestVersion, highestVersion)
+	case answer.refusal == refusedCopy:
+		return fmt.Errorf("%w: member %v (%s) there has met a later life of this member than boot %d", ErrHandshake, answer.Member, answer.Name, self.Boot)
 	case answer.refusal == refusedBusy:
 		return fmt.Errorf("%w: member %v (%s) there is busy", ErrHandshake, answer.Member, answer.Name)
 	}

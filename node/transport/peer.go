@@ -160,6 +160,9 @@ func (p *peer) write(c net.Conn) error {
 			return err
 		case <-p.wake:
 		}
+		if p.ctx.Err() != nil {
+			return p.ctx.Err()
+		}
 		p.mu.Lock()
 		msgs := p.mu.queue
 		p.mu.queue, p.mu.bytes = spare[:0], 0

@@ -26,6 +26,9 @@ type Handler interface {
 	// Snapshot speaks with a member that sends a snapshot, and takes it in; nil means that this member holds it
 	// durably. A member has one such connection at most.
 	Snapshot(from raft.MemberID, connection io.ReadWriter) error
+	// RolledBack hears, perhaps more than once, that a peer has seen more of this member than its volume knows of,
+	// and what. Nothing leaves or reaches this member any more.
+	RolledBack(why error)
 }
 
 // Config is what a transport is made of.
@@ -34,6 +37,11 @@ type Config struct {
 	Self     func() Identity
 	Listener net.Listener
 	Handler  Handler
+	// Held is what this member's disk held when its boot began.
+	Held Held
+	// Committed tells an index that is known to be committed, and a term at or after the one in which that became
+	// known. nil: nothing is known.
+	Committed func() (raft.Index, raft.Term)
 	// Dial opens a connection; nil is TCP. Names are resolved by it, at every call.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
 	// Discover lists further addresses at which some member may answer; nil is none.
@@ -92,6 +100,7 @@ type Transport struct {
 		learned map[raft.MemberID]string // who answered where
 		conns   map[net.Conn]bool        // accepted
 		streams map[raft.MemberID]*stream
+		seen    map[raft.MemberID]*Seen
 		closed  bool
 	}
 }
@@ -108,7 +117,7 @@ func New(cfg Config) *Transport {
 	t := &Transport{cfg: cfg}
 	t.ctx, t.stop = context.WithCancel(context.Background())
 	t.mu.peers, t.mu.learned, t.mu.conns = map[raft.MemberID]*peer{}, map[raft.MemberID]string{}, map[net.Conn]bool{}
-	t.mu.streams = map[raft.MemberID]*stream{}
+	t.mu.streams, t.mu.seen = map[raft.MemberID]*stream{}, map[raft.MemberID]*Seen{}
 	t.wg.Go(t.accept)
 	return t
 }
@@ -225,6 +234,9 @@ func (t *Transport) greet(c net.Conn, kind uint8, meant raft.MemberID) (hello, e
 	}
 	self := t.cfg.Self()
 	mine := hello{kind: kind, lowest: lowestVersion, highest: highestVersion, Identity: self, meant: meant}
+	if kind != kindWho {
+		mine.seen = t.seenOf(meant)
+	}
 	if _, err := c.Write(mine.encode()); err != nil {
 		return hello{}, err
 	}
@@ -232,8 +244,16 @@ func (t *Transport) greet(c net.Conn, kind uint8, meant raft.MemberID) (hello, e
 	if err != nil {
 		return answer, err
 	}
+	if kind != kindWho {
+		if err := t.recognised(self, answer, meant); err != nil {
+			return answer, err
+		}
+	}
 	if err := check(answer, self, meant); err != nil {
 		return answer, err
+	}
+	if kind != kindWho {
+		t.meet(answer.Identity)
 	}
 	return answer, c.SetDeadline(time.Time{})
 }

@@ -18,15 +18,16 @@ import (
 
 // sink is a handler that passes everything on over channels.
 type sink struct {
-	got       chan raft.Message
-	connected chan raft.Boot
-	lost      chan raft.MemberID
-	adopt     func(raft.ClusterID) error
-	snapshot  func(io.ReadWriter) error
+	got        chan raft.Message
+	connected  chan raft.Boot
+	lost       chan raft.MemberID
+	rolledBack chan error
+	adopt      func(raft.ClusterID) error
+	snapshot   func(io.ReadWriter) error
 }
 
 func newSink() *sink {
-	return &sink{got: make(chan raft.Message, 1000), connected: make(chan raft.Boot, 100), lost: make(chan raft.MemberID, 1000)}
+	return &sink{got: make(chan raft.Message, 1000), connected: make(chan raft.Boot, 100), lost: make(chan raft.MemberID, 1000), rolledBack: make(chan error, 100)}
 }
 
 func (s *sink) Receive(msgs []raft.Message) {
@@ -47,6 +48,7 @@ func (s *sink) Adopt(c raft.ClusterID) error {
 	}
 	return s.adopt(c)
 }
+func (s *sink) RolledBack(why error)                            { s.rolledBack <- why }
 func (s *sink) Snapshot(_ raft.MemberID, c io.ReadWriter) error { return s.snapshot(c) }
 
 // end is one transport on loopback.
@@ -66,13 +68,26 @@ func (e *end) self() Identity {
 
 func start(t *testing.T, id Identity, discover func(context.Context) ([]string, error)) *end {
 	t.Helper()
+	return startWith(t, id, Config{Discover: discover})
+}
+
+// startHolding is a member whose disk held that when its boot began.
+func startHolding(t *testing.T, id Identity, held Held) *end {
+	t.Helper()
+	return startWith(t, id, Config{Held: held})
+}
+
+func startWith(t *testing.T, id Identity, cfg Config) *end {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	e := &end{sink: newSink(), address: l.Addr().String(), id: id}
 	e.id.Address = e.address
-	e.Transport = New(Config{Self: e.self, Listener: l, Handler: e.sink, Discover: discover})
+	cfg.Self, cfg.Listener, cfg.Handler = e.self, l, e.sink
+	cfg.Committed = func() (raft.Index, raft.Term) { return 1000, 1 }
+	e.Transport = New(cfg)
 	t.Cleanup(func() { e.Close() })
 	return e
 }
@@ -335,7 +350,13 @@ func FuzzFrame(f *testing.F) {
 func FuzzHello(f *testing.F) {
 	h := hello{kind: kindMessages, Identity: Identity{Member: 1, Name: "a", Address: "b:1"}}
 	f.Add(h.encode())
-	f.Fuzz(func(t *testing.T, b []byte) { _, _ = readHello(bytes.NewReader(b)) })
+	h = hello{kind: kindAccepted, Identity: Identity{Member: 2, Boot: 3, Life: 4}, seen: Seen{Boot: 5, Life: 6, Claim: Claim{Boot: 7, Term: 8, Kept: 9}}}
+	f.Add(h.encode())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if h, err := readHello(bytes.NewReader(b)); err == nil && !bytes.HasPrefix(b, h.encode()) {
+			t.Fatalf("%x was read as %+v", b, h)
+		}
+	})
 }
 
 func BenchmarkEncodeAppend(b *testing.B) {

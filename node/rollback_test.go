@@ -1,0 +1,228 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"raftsman.dev/node/admin"
+	"raftsman.dev/node/datadir"
+	"raftsman.dev/node/transport"
+	"raftsman.dev/node/vfs"
+)
+
+// swap puts another directory in the place of one, and returns where the one lies now.
+func swap(t *testing.T, dir, other string) (now string) {
+	t.Helper()
+	now = filepath.Join(t.TempDir(), "volume")
+	if err := errors.Join(os.Rename(dir, now), os.CopyFS(dir, os.DirFS(other))); err != nil {
+		t.Fatal(err)
+	}
+	return now
+}
+
+// copyOf copies a stopped member's directory.
+func copyOf(t *testing.T, dir string) (copied string) {
+	t.Helper()
+	copied = filepath.Join(t.TempDir(), "copy")
+	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	return copied
+}
+
+// boots lets a directory count that many boots of the member.
+func boots(t *testing.T, name, dir string, n int) {
+	t.Helper()
+	for range n {
+		d, err := datadir.Open(vfs.OS(), dir, name, draw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(d.CountBoot(), d.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// follower is a member that does not lead.
+func (b *bench) follower() string {
+	leader := b.leader()
+	for name := range b.members {
+		if name != leader {
+			return name
+		}
+	}
+	return ""
+}
+
+// awaitReady waits until a member serves.
+func (b *bench) awaitReady(name string) {
+	b.t.Helper()
+	b.wait(name+" ready", func() error {
+		if why := b.members[name].unready(); why != "" {
+			return errors.New(why)
+		}
+		return nil
+	})
+}
+
+// An older copy in the place of a member's volume is found out by its peers, whether its boot is older, the same, or
+// newer because the copy was started elsewhere; the cluster goes on, the directory is not used again, and the right
+// volume is as good as before.
+func TestRolledBackVolume(t *testing.T) {
+	for name, c := range map[string]struct {
+		boots int // that the copy has counted elsewhere
+		says  string
+	}{
+		"an older boot": {0, "has been seen, and this is boot"},
+		"the same boot": {1, "another start with this very boot"},
+		"a newer boot":  {2, "acknowledged committed entry"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.group(nil, "a", "b", "c")
+			victim := b.follower()
+			b.stop(victim)
+			dir := b.configs[victim].DataDir
+			old := copyOf(t, dir)
+			for range 2 { // of two boots the copy knows nothing
+				b.start(b.configs[victim])
+				b.awaitReady(victim)
+				put(t, pb.NewKVClient(b.dial(victim)), "later", "v")
+				b.stop(victim)
+			}
+			boots(t, victim, old, c.boots)
+			right := swap(t, dir, old)
+			m := b.start(b.configs[victim])
+			select {
+			case err := <-m.Failed():
+				if !errors.Is(err, transport.ErrRolledBack) || !errors.Is(err, datadir.ErrCorrupt) || !strings.Contains(err.Error(), c.says) {
+					t.Errorf("not the reason: %v", err)
+				}
+			case <-time.After(5 * time.Second):
+				t.Error("it goes on")
+			}
+			b.stop(victim)
+			put(t, pb.NewKVClient(b.dial(b.follower())), "on", "v")
+			if _, err := Start(b.configs[victim]); !errors.Is(err, datadir.ErrCorrupt) || !strings.Contains(err.Error(), c.says) {
+				t.Fatalf("started again: %v", err)
+			}
+			b.corrupt(victim, c.says)
+			swap(t, dir, right)
+			b.start(b.configs[victim])
+			b.awaitReady(victim)
+			b.equal()
+		})
+	}
+}
+
+// corrupt starts a member as under an operator, sees it on its admin port only, and stops it.
+func (b *bench) corrupt(name, says string) {
+	b.t.Helper()
+	cfg, plain := b.configs[name], b.configs[name]
+	cfg.Managed = true
+	b.start(cfg)
+	if s := b.status(name); s.State != admin.StateCorrupt || !strings.Contains(s.Problem, says) {
+		b.t.Errorf("state %s, problem %q", s.State, s.Problem)
+	}
+	b.stop(name)
+	b.configs[name] = plain
+}
+
+// Under an operator the process itself goes on, on its admin port; with another member's volume too.
+func TestRolledBackVolumeUnderAnOperator(t *testing.T) {
+	b := newBench(t)
+	b.group(nil, "a", "b", "c")
+	victim := b.follower()
+	b.stop(victim)
+	cfg := b.configs[victim]
+	old := copyOf(t, cfg.DataDir)
+	b.start(cfg)
+	b.awaitReady(victim)
+	b.stop(victim)
+	swap(t, cfg.DataDir, old)
+	cfg.Managed = true
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- Run(ctx, cfg) }()
+	b.wait("the report", func() error {
+		s, err := admin.Client{}.Status(ctx, "http://"+cfg.ListenAdmin, admin.StatusOptions{})
+		if err == nil && (s.State != admin.StateCorrupt || !strings.Contains(s.Problem, "another start with this very boot")) {
+			err = fmt.Errorf("state %s, problem %q", s.State, s.Problem)
+		}
+		return err
+	})
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("run: %v", err)
+	}
+	other := b.follower()
+	b.stop(other)
+	swap(t, cfg.DataDir, b.configs[other].DataDir)
+	b.corrupt(victim, fmt.Sprintf("belongs to member %q", other))
+}
+
+// However members are stopped and started while messages fly, none is refused on its own volume.
+func TestRestartsAreNoRollback(t *testing.T) {
+	b := newBench(t)
+	names := []string{"a", "b", "c"}
+	b.group(nil, names...)
+	ctx, cancel := context.WithCancel(context.Background())
+	var clients sync.WaitGroup
+	for _, name := range names {
+		kv := pb.NewKVClient(b.dial(name))
+		clients.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				within, done := context.WithTimeout(ctx, time.Second)
+				_, err := kv.Put(within, &pb.PutRequest{Key: []byte(name), Value: []byte(fmt.Sprint(i))})
+				if err != nil {
+					<-within.Done() // the member is down: no busy loop
+				}
+				done()
+			}
+		})
+	}
+	rng := rand.New(rand.NewPCG(5, 6))
+	sound := func() {
+		t.Helper()
+		for name, m := range b.members {
+			if m.forgetful.is.Load() {
+				t.Fatalf("%s is refused on its own volume: %v", name, <-m.Failed())
+			}
+		}
+	}
+	for restarts := 0; restarts < 50; {
+		var down []string
+		for _, name := range names {
+			if rng.IntN(3) == 0 || len(down) == 0 && name == "c" {
+				down = append(down, name)
+				b.stop(name)
+			}
+		}
+		for _, name := range down {
+			b.start(b.configs[name])
+			restarts++
+		}
+		if rng.IntN(2) == 0 {
+			b.leader()
+		}
+		sound()
+	}
+	for _, name := range names {
+		b.awaitReady(name)
+	}
+	sound()
+	cancel()
+	clients.Wait()
+	b.equal()
+}
