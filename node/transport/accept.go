@@ -66,29 +66,8 @@ func (t *Transport) serve(c net.Conn) error {
 	if err != nil {
 		return err
 	}
-	self := t.cfg.Self()
-	r, adopt := judge(self, in)
-	known := Seen{}
-	if r == refusedNot && in.kind != kindWho {
-		if r, err = t.recognise(self, in); err != nil {
-			return err
-		}
-		known = t.seenOf(in.Member)
-	}
-	if r == refusedNot && adopt {
-		if err := t.cfg.Handler.Adopt(in.Cluster); err != nil {
-			r = refusedCluster
-		}
-	}
-	answer := hello{kind: kindAccepted, lowest: lowestVersion, highest: highestVersion, Identity: t.cfg.Self(), meant: in.Member, seen: known, refusal: r}
-	if r != refusedNot {
-		answer.kind = kindRefused
-	}
-	if _, err := c.Write(answer.encode()); err != nil {
+	if err := t.admit(c, &in); err != nil {
 		return err
-	}
-	if r != refusedNot {
-		return fmt.Errorf("refused member %v (%s) of cluster %v, who meant member %v: reason %d: %w", in.Member, in.Name, in.Cluster, in.meant, r, ErrHandshake)
 	}
 	if err := c.SetDeadline(time.Time{}); err != nil {
 		return err
@@ -100,6 +79,41 @@ func (t *Transport) serve(c net.Conn) error {
 		return t.takeSnapshot(c, in)
 	}
 	return nil
+}
+
+// admit answers a hello, and completes it by the dialler's life where that is told. An error says that the dialler is
+// not to be heard.
+func (t *Transport) admit(c net.Conn, in *hello) error {
+	r, adopt := judge(t.cfg.Self(), t.cfg.speaks, *in)
+	recognises := r == refusedNot && t.recognises(in.kind, in.versions)
+	if adopt && !recognises {
+		r = t.join(in)
+	}
+	answer := hello{kind: kindAccepted, versions: t.cfg.speaks, Identity: t.cfg.Self(), meant: in.Member, refusal: r}
+	if r != refusedNot {
+		answer.kind = kindRefused
+	}
+	if _, err := c.Write(answer.encode()); err != nil {
+		return err
+	}
+	if recognises {
+		var err error
+		if r, err = t.recognise(c, in, adopt); err != nil {
+			return err
+		}
+	}
+	if r != refusedNot {
+		return fmt.Errorf("refused member %v (%s) of cluster %v, who meant member %v: reason %d: %w", in.Member, in.Name, in.Cluster, in.meant, r, ErrHandshake)
+	}
+	return nil
+}
+
+// join makes this unjoined member one of the dialler's cluster.
+func (t *Transport) join(in *hello) refusal {
+	if err := t.cfg.Handler.Adopt(in.Cluster); err != nil {
+		return refusedCluster
+	}
+	return refusedNot
 }
 
 // read hands a peer's messages on, as many at once as have arrived.

@@ -6,6 +6,6 @@ import "raftsman.dev/node/raft"
 // takes what a dialler sends who means that member; adopt says that self thereby becomes one of the dialler's
 // cluster.
 func Admits(self, dialler Identity, meant raft.MemberID) (admitted, adopt bool) {
-	r, adopt := judge(self, hello{kind: kindMessages, lowest: lowestVersion, highest: highestVersion, Identity: dialler, meant: meant})
+	r, adopt := judge(self, every(), hello{kind: kindMessages, versions: every(), Identity: dialler, meant: meant})
 	return r == refusedNot, adopt
 }

@@ -12,12 +12,13 @@ import (
 
 const (
 	handshakeMagic = "RAFTPEER"
-	handshakeFixed = 95
+	handshakeFixed = 47
 	maxString      = 255
 
-	// The versions of the protocol that this program knows.
-	lowestVersion  = 1
-	highestVersion = 1
+	// The versions of the protocol that this program knows, and the first in which members recognise each other.
+	lowestVersion      = 1
+	highestVersion     = 2
+	recognitionVersion = 2
 
 	kindMessages = 1
 	kindSnapshot = 2
@@ -35,7 +36,7 @@ const (
 	refusedCluster
 	refusedVersion
 	refusedBusy
-	refusedCopy
+	refusedCopy // in a recollection only: version 1 does not know it
 )
 
 // ErrHandshake marks a connection whose other end is not who was meant.
@@ -46,7 +47,7 @@ type Identity struct {
 	Member  raft.MemberID
 	Cluster raft.ClusterID
 	Boot    raft.Boot
-	Life    uint64 // drawn at the start of the process, 0 when not known
+	Life    uint64 // drawn at the start of the process; 0 of one that speaks version 1, which does not tell it
 	Name    string
 	// Address is where the member says its peer port can be reached: a hint.
 	Address string
@@ -54,23 +55,32 @@ type Identity struct {
 	ClientURLs string
 }
 
+// versions are those of the protocol that a speaker knows, from the lowest to the highest.
+type versions struct{ lowest, highest uint8 }
+
+// every version that this program knows.
+func every() versions { return versions{lowestVersion, highestVersion} }
+
+// common is the version that two speakers use, the highest that both know; 0 where there is none.
+func (v versions) common(other versions) uint8 {
+	if c := min(v.highest, other.highest); c >= max(v.lowest, other.lowest) {
+		return c
+	}
+	return 0
+}
+
 // hello is either side's part of the handshake.
 type hello struct {
-	kind            uint8
-	lowest, highest uint8
+	kind uint8
+	versions
 	Identity
 	meant   raft.MemberID
-	seen    Seen // what the speaker knows of the other side
 	refusal refusal
 }
 
 func (h *hello) encode() []byte {
 	b := append([]byte(handshakeMagic), h.kind, h.lowest, h.highest)
-	claim := h.seen.Claim
-	for _, v := range []uint64{
-		uint64(h.Cluster), uint64(h.Member), uint64(h.meant), uint64(h.Boot), h.Life,
-		uint64(h.seen.Boot), h.seen.Life, uint64(claim.Boot), uint64(claim.Term), uint64(claim.Kept),
-	} {
+	for _, v := range []uint64{uint64(h.Cluster), uint64(h.Member), uint64(h.meant), uint64(h.Boot)} {
 		b = binary.LittleEndian.AppendUint64(b, v)
 	}
 	strings := []string{clip(h.Name), clip(h.Address), clip(h.ClientURLs)}
@@ -93,9 +103,9 @@ func readHello(r io.Reader) (hello, error) {
 	if _, err := io.ReadFull(r, b); err != nil {
 		return hello{}, fmt.Errorf("%w: %w", ErrHandshake, err)
 	}
-	name := handshakeFixed + int(b[92])
-	address := name + int(b[93])
-	urls := address + int(b[94])
+	name := handshakeFixed + int(b[44])
+	address := name + int(b[45])
+	urls := address + int(b[46])
 	if string(b[:8]) != handshakeMagic {
 		return hello{}, fmt.Errorf("%w: the other end does not speak Raftsman's peer protocol", ErrHandshake)
 	}
@@ -108,21 +118,20 @@ func readHello(r io.Reader) (hello, error) {
 	}
 	u := func(at int) uint64 { return binary.LittleEndian.Uint64(b[at:]) }
 	return hello{
-		kind: b[8], lowest: b[9], highest: b[10],
+		kind: b[8], versions: versions{b[9], b[10]},
 		Identity: Identity{
-			Cluster: raft.ClusterID(u(11)), Member: raft.MemberID(u(19)), Boot: raft.Boot(u(35)), Life: u(43),
+			Cluster: raft.ClusterID(u(11)), Member: raft.MemberID(u(19)), Boot: raft.Boot(u(35)),
 			Name: string(b[handshakeFixed:name]), Address: string(b[name:address]), ClientURLs: string(b[address:urls]),
 		},
-		meant: raft.MemberID(u(27)), refusal: refusal(b[91]),
-		seen: Seen{Boot: raft.Boot(u(51)), Life: u(59), Claim: Claim{Boot: raft.Boot(u(67)), Term: raft.Term(u(75)), Kept: raft.Index(u(83))}},
+		meant: raft.MemberID(u(27)), refusal: refusal(b[43]),
 	}, nil
 }
 
-// judge decides whether an incoming hello is for this member. adopt says that the member is unjoined and meant
-// by name: it may become one of the dialler's cluster.
-func judge(self Identity, in hello) (r refusal, adopt bool) {
+// judge decides whether an incoming hello is for this member, which speaks those versions. adopt says that the
+// member is unjoined and meant by name: it may become one of the dialler's cluster.
+func judge(self Identity, speaks versions, in hello) (r refusal, adopt bool) {
 	switch {
-	case in.lowest > highestVersion || in.highest < lowestVersion:
+	case speaks.common(in.versions) == 0:
 		return refusedVersion, false
 	case in.kind == kindWho:
 		return refusedNot, false
@@ -137,16 +146,16 @@ func judge(self Identity, in hello) (r refusal, adopt bool) {
 }
 
 // check reads the other side's answer to a hello for member meant of this cluster.
-func check(answer hello, self Identity, meant raft.MemberID) error {
+func check(answer hello, self Identity, speaks versions, meant raft.MemberID) error {
 	switch {
 	case answer.kind == kindAccepted && (meant == 0 || answer.Member == meant):
 		return nil
 	case answer.refusal == refusedCluster:
 		return fmt.Errorf("%w: member %v (%s) there is of cluster %v, this one of %v", ErrHandshake, answer.Member, answer.Name, answer.Cluster, self.Cluster)
 	case answer.refusal == refusedVersion:
-		return fmt.Errorf("%w: member %v (%s) there speaks protocol versions %d to %d, this one %d to %d: upgrade one version at a time", ErrHandshake, answer.Member, answer.Name, answer.lowest, answer.highest, lowestVersion, highestVersion)
+		return fmt.Errorf("%w: member %v (%s) there speaks protocol versions %d to %d, this one %d to %d: upgrade one version at a time", ErrHandshake, answer.Member, answer.Name, answer.lowest, answer.highest, speaks.lowest, speaks.highest)
 	case answer.refusal == refusedCopy:
-		return fmt.Errorf("%w: member %v (%s) there has met a later life of this member than boot %d", ErrHandshake, answer.Member, answer.Name, self.Boot)
+		return fmt.Errorf("%w: member %v (%s) there has met a later boot of this member than this one, %d, or another start in it", ErrHandshake, answer.Member, answer.Name, self.Boot)
 	case answer.refusal == refusedBusy:
 		return fmt.Errorf("%w: member %v (%s) there is busy", ErrHandshake, answer.Member, answer.Name)
 	}

@@ -25,7 +25,8 @@ type Claim struct {
 
 // Seen is what one member knows of the lives of another, in memory only. A start of a member is known by its boot
 // and by a number, its life, that is drawn at that start: two starts with the same boot are two copies of one volume.
-// Life 0 is a life that is not known, and differs from none.
+// Life 0 is that of a start that speaks version 1 of the protocol, which does not tell it: two of those cannot be told
+// apart, but from every other.
 type Seen struct {
 	Boot  raft.Boot // the newest that has sent messages or accepted some, 0 for none
 	Life  uint64
@@ -74,7 +75,7 @@ func (s *Seen) Hear(m *raft.Message, committed raft.Index, at raft.Term) {
 
 // Outlived reports whether a later life of the member has been seen, or another one in the same boot.
 func (s Seen) Outlived(id Identity) bool {
-	return s.Boot > id.Boot || s.Boot == id.Boot && s.Life != id.Life && s.Life != 0 && id.Life != 0
+	return s.Boot > id.Boot || s.Boot == id.Boot && s.Boot != 0 && s.Life != id.Life
 }
 
 // Refutes says why a member of that identity, whose disk held that when its boot began, runs from an older copy of its
@@ -152,44 +153,4 @@ func (t *Transport) hear(from Identity, batch []raft.Message) {
 			s.Hear(&batch[i], committed, at)
 		}
 	}
-}
-
-// recognise compares what the two sides of a handshake, members of one cluster, know of each other. An error says
-// that it is this member that is not to speak any more.
-func (t *Transport) recognise(self Identity, in hello) (refusal, error) {
-	if err := in.seen.Refutes(self, t.cfg.Held); err != nil {
-		return refusedNot, t.refuted(in.Identity, err)
-	}
-	if t.seenOf(in.Member).Outlived(in.Identity) {
-		return refusedCopy, nil
-	}
-	return refusedNot, nil
-}
-
-// recognised does the same with an answer.
-func (t *Transport) recognised(self Identity, answer hello, meant raft.MemberID) error {
-	if answer.Member != meant || answer.Cluster != self.Cluster || answer.meant != self.Member {
-		return nil // check says what is wrong
-	}
-	if err := answer.seen.Refutes(self, t.cfg.Held); err != nil {
-		return t.refuted(answer.Identity, err)
-	}
-	if s := t.seenOf(meant); s.Outlived(answer.Identity) {
-		return fmt.Errorf("%w: member %v (%s) there runs boot %d from an older copy of its volume: boot %d of it has been seen", ErrHandshake, meant, answer.Name, answer.Boot, s.Boot)
-	}
-	return nil
-}
-
-// refuted ends all that this member says and hears: whatever it would do, it may have promised otherwise.
-func (t *Transport) refuted(by Identity, err error) error {
-	t.mu.Lock()
-	t.mu.closed = true
-	for c := range t.mu.conns {
-		c.Close()
-	}
-	t.mu.Unlock()
-	t.stop()
-	err = fmt.Errorf("member %v (%s) knows better: %w", by.Member, by.Name, err)
-	t.cfg.Handler.RolledBack(err)
-	return err
 }

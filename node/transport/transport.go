@@ -50,6 +50,8 @@ type Config struct {
 	ServerTLS, ClientTLS *tls.Config
 	// Log hears one line for what a person may want to know.
 	Log func(message string, keysAndValues ...any)
+
+	speaks versions // zero for every version that this program knows
 }
 
 // The transport's bounds.
@@ -113,6 +115,9 @@ func New(cfg Config) *Transport {
 	}
 	if cfg.Log == nil {
 		cfg.Log = func(string, ...any) {}
+	}
+	if cfg.speaks == (versions{}) {
+		cfg.speaks = every()
 	}
 	t := &Transport{cfg: cfg}
 	t.ctx, t.stop = context.WithCancel(context.Background())
@@ -233,10 +238,7 @@ func (t *Transport) greet(c net.Conn, kind uint8, meant raft.MemberID) (hello, e
 		return hello{}, err
 	}
 	self := t.cfg.Self()
-	mine := hello{kind: kind, lowest: lowestVersion, highest: highestVersion, Identity: self, meant: meant}
-	if kind != kindWho {
-		mine.seen = t.seenOf(meant)
-	}
+	mine := hello{kind: kind, versions: t.cfg.speaks, Identity: self, meant: meant}
 	if _, err := c.Write(mine.encode()); err != nil {
 		return hello{}, err
 	}
@@ -244,13 +246,13 @@ func (t *Transport) greet(c net.Conn, kind uint8, meant raft.MemberID) (hello, e
 	if err != nil {
 		return answer, err
 	}
-	if kind != kindWho {
-		if err := t.recognised(self, answer, meant); err != nil {
+	if err := check(answer, self, t.cfg.speaks, meant); err != nil {
+		return answer, err
+	}
+	if t.recognises(kind, answer.versions) {
+		if err := t.recall(c, &answer); err != nil {
 			return answer, err
 		}
-	}
-	if err := check(answer, self, meant); err != nil {
-		return answer, err
 	}
 	if kind != kindWho {
 		t.meet(answer.Identity)
