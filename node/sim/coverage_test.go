@@ -15,7 +15,7 @@ type listed struct {
 	counters []string
 }
 
-// listedFaults are all of them. There is one version of the peer protocol so far, and so no restart with the one before.
+// listedFaults are all of them.
 func listedFaults() []listed {
 	damage := func(kind string) []string { return []string{kind + ": to be repaired", kind + ": fatal"} }
 	return []listed{
@@ -30,6 +30,7 @@ func listedFaults() []listed {
 		{"crash of all members", []string{"power lost everywhere"}}, {"kill", []string{"process killed"}},
 		{"pause", []string{"process paused"}}, {"pause in a ReadIndex", []string{"paused in a ReadIndex"}}, {"pause in an fsync", []string{"paused in an fsync"}},
 		{"slow member", []string{"member slow"}}, {"unsynced data lost", []string{"unsynced sector lost"}},
+		{"restart with the previous protocol version", []string{"restarted with protocol version 1"}},
 		{"unsynced directory entry lost", []string{"directory entry lost"}}, {"torn write", []string{"power lost in a write"}},
 		{"log: bit flip in the tail", damage("bit flip in the tail")}, {"log: bit flip in the middle", damage("bit flip in the middle")},
 		{"log: bit flip in metadata", damage("bit flip in metadata")}, {"log: zeroed block", damage("block zeroed")},

@@ -5,6 +5,7 @@ import (
 	"syscall"
 
 	"raftsman.dev/node/kv/memory"
+	"raftsman.dev/node/transport"
 	"raftsman.dev/node/vfs"
 )
 
@@ -36,7 +37,7 @@ func (i *illness) rules() []vfs.Rule {
 // explains reports whether an error is what the illness must lead to.
 func (i *illness) explains(err error) bool {
 	if i.rolled {
-		return errors.Is(err, errOlder) || errors.Is(err, errUnseen)
+		return errors.Is(err, transport.ErrRolledBack) || errors.Is(err, errUnseen)
 	}
 	for _, r := range i.store {
 		if errors.Is(err, r.Err) {

@@ -24,6 +24,8 @@ type host struct {
 	shelf shelf
 	ill   illness // what is wrong with its disk, beyond the process
 	older *volume // a copy of its disk, from before
+	// ever is what it has seen of the others in all lives of its process.
+	ever map[raft.MemberID]transport.Seen
 	// standing names what the store stands on, or stood on last. rotten: that is damaged, known: and met at the next
 	// start. rebuilding: another one has taken its place, and waits for a peer's state.
 	standing                  string
@@ -61,6 +63,7 @@ type process struct {
 	aside      bool // a damaged store lies aside until asideUntil is applied
 	asideUntil raft.Index
 	met        map[raft.MemberID]sighting
+	protocol   protocol
 	served     map[string]int64 // the newest revision of each key that it has shown
 	clients    []*client
 }
@@ -72,7 +75,7 @@ func (w *World) add(id raft.MemberID) *host { return w.addNamed(id, fmt.Sprint("
 
 // addNamed starts a host with an empty disk.
 func (w *World) addNamed(id raft.MemberID, name string) *host {
-	h := &host{w: w, id: id, name: name, disk: vfs.NewMem(), shelf: shelf{}}
+	h := &host{w: w, id: id, name: name, disk: vfs.NewMem(), shelf: shelf{}, ever: map[raft.MemberID]transport.Seen{}}
 	w.hosts[id] = h
 	w.ids = append(w.ids, id)
 	h.start()
@@ -122,7 +125,7 @@ func (h *host) run(restored raft.Restored) error {
 		return fmt.Errorf("start: %w", err)
 	}
 	h.replica = r
-	if err := h.compare(); err != nil {
+	if err := h.compare(restored); err != nil {
 		h.replica = nil
 		return err
 	}
@@ -136,6 +139,7 @@ const segmentBytes = 8 << 10
 func (h *host) identify() bool {
 	h.life++
 	h.process = process{clients: h.clients, served: map[string]int64{}, met: map[raft.MemberID]sighting{}}
+	h.drawProtocol()
 	h.faulty = vfs.NewFaulty(h.disk, h.ill.rules()...)
 	dir, err := datadir.Open(h.faulty, "data", h.name, func() uint64 { return uint64(h.id) })
 	if err != nil {
@@ -152,7 +156,11 @@ func (h *host) identify() bool {
 // identity is who the member says it is when it connects.
 func (h *host) identity() transport.Identity {
 	id := h.dir.Identity()
-	return transport.Identity{Member: id.Member, Cluster: id.Cluster, Boot: id.Boot, Name: id.Name}
+	told := transport.Identity{Member: id.Member, Cluster: id.Cluster, Boot: id.Boot, Life: uint64(h.life), Name: id.Name}
+	if h.protocol.previous {
+		told.Life = 0
+	}
+	return told
 }
 
 // join makes the host one of the cluster.

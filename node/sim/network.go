@@ -164,7 +164,8 @@ func (n *network) arrive(p parcel) {
 		return
 	}
 	news := p.from.Boot > h.met[p.m.From].boot
-	h.meet(p.from.Boot, p.m)
+	h.meet(p.from, p.m)
+	n.mix(h, p)
 	p.m.To = h.id // as a member reads it: the handshake alone says who is meant
 	h.receive(p.m, news)
 }

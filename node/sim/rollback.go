@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"raftsman.dev/node/raft"
+	"raftsman.dev/node/transport"
 	"raftsman.dev/node/vfs"
 )
 
@@ -14,36 +15,47 @@ type volume struct {
 	standing string
 }
 
-// What becomes of a volume that was rolled back: somebody has seen the member in a later state, or nobody has.
-var (
-	errOlder  = errors.New("a peer has seen this member in a later boot, or in this one with a higher term or commit")
-	errUnseen = errors.New("no peer that is reached has seen more of this member")
-)
+// errUnseen is what becomes of a volume that was rolled back where nobody has seen the member in a later state.
+var errUnseen = errors.New("no peer that is reached has seen more of this member")
 
-// sighting is what a member has seen of another in its own present life: the newest boot, and in that the highest
-// term and commit.
+// sighting is what a member has seen of another in its own present life: as the transport keeps it, and as the promise
+// has it, the newest boot, and in that the highest term and commit.
 type sighting struct {
+	seen   transport.Seen
 	boot   raft.Boot
 	term   raft.Term
 	commit raft.Index
 }
 
 // meet notes what a message tells of its sender.
-func (h *host) meet(boot raft.Boot, m raft.Message) {
-	s := h.met[m.From]
-	if boot > s.boot {
-		s = sighting{boot: boot}
-	}
-	if boot == s.boot {
-		s.term = max(s.term, claimed(m))
-		switch b := m.Body.(type) {
-		case raft.Append:
-			s.commit = max(s.commit, b.Commit)
-		case raft.Heartbeat:
-			s.commit = max(s.commit, b.Commit)
+func (h *host) meet(from transport.Identity, m raft.Message) {
+	s, ever := h.met[from.Member], h.ever[from.Member]
+	b := h.replica.Brief()
+	for _, seen := range []*transport.Seen{&s.seen, &ever} {
+		seen.Meet(from.Boot, from.Life)
+		if m.FromBoot == from.Boot {
+			seen.Hear(&m, b.Commit, b.Term)
 		}
 	}
-	h.met[m.From] = s
+	s.note(from.Boot, m)
+	h.met[from.Member], h.ever[from.Member] = s, ever
+}
+
+// note keeps to the words of the promise.
+func (s *sighting) note(boot raft.Boot, m raft.Message) {
+	if boot > s.boot {
+		s.boot, s.term, s.commit = boot, 0, 0
+	}
+	if boot < s.boot {
+		return
+	}
+	s.term = max(s.term, claimed(m))
+	switch b := m.Body.(type) {
+	case raft.Append:
+		s.commit = max(s.commit, b.Commit)
+	case raft.Heartbeat:
+		s.commit = max(s.commit, b.Commit)
+	}
 }
 
 // claimed is the term that the sender of a message is in: a pre-vote is asked for, and granted, in one to come.
@@ -61,34 +73,48 @@ func claimed(m raft.Message) raft.Term {
 	return m.Term
 }
 
-// outdated asks every peer within reach what it has seen of this member, as a handshake can answer it. The member
-// judges by its own state: in one boot neither its term nor its commit goes back.
-func (h *host) outdated() bool {
+// outdated asks every peer within reach that speaks the newest version, as this member then does, what it has seen of
+// this member. why is what the handshake makes of it; promised says that the member must be refused.
+func (h *host) outdated(held transport.Held) (promised bool, why error) {
 	b := h.replica.Brief()
 	for _, id := range h.w.ids {
 		p := h.w.hosts[id]
 		if id == h.id || !p.up() || h.w.now < p.resumes || !h.w.net.reach(h.id, id) || !h.w.net.reach(id, h.id) {
 			continue
 		}
+		if h.protocol.previous || p.protocol.previous {
+			continue
+		}
 		s := p.met[h.id]
-		if s.boot > h.boot || s.boot == h.boot && (s.term > b.Term || s.commit > b.Commit) {
-			return true
+		promised = promised || s.boot > h.boot || s.boot == h.boot && (s.term > b.Term || s.commit > b.Commit)
+		if why == nil {
+			why = s.seen.Refutes(h.identity(), held)
 		}
 	}
-	return false
+	return promised, why
 }
 
-// compare is the last step of a start: a member that was seen in a later state has an older volume.
-func (h *host) compare() error {
-	older := h.outdated()
+// compare is the last step of a start: a member that was seen in a later state has an older volume. Nothing that
+// anybody has ever seen may refute a right one.
+func (h *host) compare(restored raft.Restored) error {
+	held := transport.Held{Term: restored.Hard.Term, Last: restored.Base.Position.Index}
+	if n := len(restored.Entries); n > 0 {
+		held.Last = restored.Entries[n-1].Index
+	}
+	promised, why := h.outdated(held)
 	switch {
-	case h.ill.rolled && older:
+	case promised && why == nil:
+		h.w.fail("member %d boot %d was seen in a later state, and is not refused", h.id, h.boot)
+	case h.ill.rolled && why != nil:
 		h.ill.damaged = true
-		return errOlder
+		return why
 	case h.ill.rolled:
 		return errUnseen
-	case older:
-		h.w.fail("member %d boot %d is taken for one whose volume was rolled back", h.id, h.boot)
+	}
+	for _, id := range h.w.ids {
+		if err := h.w.hosts[id].ever[h.id].Refutes(h.identity(), held); err != nil {
+			h.w.fail("member %d boot %d is taken by member %d for one whose volume was rolled back: %w", h.id, h.boot, id, err)
+		}
 	}
 	return nil
 }

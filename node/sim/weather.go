@@ -12,6 +12,8 @@ type Weather struct {
 	// CrashInWrite, PauseInWrite and Stutter are per million writes, PauseInRead per million messages, CrashAnywhere
 	// per million effects.
 	CrashInWrite, PauseInWrite, Stutter, PauseInRead, CrashAnywhere int
+	// Previous is how often, per million, a host comes back with the previous version of the peer protocol.
+	Previous int
 	// Spoil is how often a chunk of a snapshot changes on its way, per million chunks.
 	Spoil int
 
@@ -60,6 +62,7 @@ func Draw(rng *rand.Rand) Weather {
 	if rng.IntN(20) == 0 {
 		w.Transfer = 50 + rng.Int64N(300) // a storm
 	}
+	w.Previous = int(some(40, 50_000, 600_000))
 	return w
 }
 
