@@ -41,10 +41,24 @@ func (w *World) reshape() {
 		change.AddLearners = []raft.Member{{ID: id, Name: fmt.Sprint("m", id)}}
 		name = "membership change: add"
 	case len(incoming) > 3:
-		change.Remove = []raft.MemberID{pick(w, incoming)}
 		name = "membership change: remove"
+		if id := pick(w, incoming); w.outlive(incoming, id) {
+			change.Remove = []raft.MemberID{id}
+		}
 	}
 	w.request(l, func(done chan<- replica.ChangeOutcome) { l.replica.Change(change, done) }, name)
+}
+
+// outlive reports whether enough of the voters are left without one of them: a group that removes a sound member while
+// others are doomed may have no majority ever after.
+func (w *World) outlive(voters []raft.MemberID, without raft.MemberID) bool {
+	gone := 0
+	for _, id := range voters {
+		if id != without && w.hosts[id].doomed() {
+			gone++
+		}
+	}
+	return gone <= (len(voters)-2)/2
 }
 
 // transfer asks the leader to hand over, to anybody.
