@@ -256,7 +256,7 @@ func TestRestartsAreNoRollback(t *testing.T) {
 			}
 		}
 	}
-	for restarts := 0; restarts < 50; {
+	for restarts := 0; restarts < 20; {
 		var down []string
 		for _, name := range names {
 			if rng.IntN(3) == 0 || len(down) == 0 && name == "c" {
