@@ -201,7 +201,7 @@ func (r *Replica) Register(cmd kv.Command, now uint64) (*Proposal, error) {
 	return r.waiters.register(cmd, now+r.tuning.RequestTicks)
 }
 
-// Propose brings registered proposals to the core.
+// Propose brings registered proposals to the core. What has run out of time since it was registered is left out.
 func (r *Replica) Propose(ps []*Proposal) {
 	if len(ps) == 0 {
 		return
@@ -213,7 +213,9 @@ func (r *Replica) Propose(ps []*Proposal) {
 		}
 		return
 	}
-	r.waiters.tried(ps, r.now+r.tuning.RetryTicks)
+	if ps = r.waiters.tried(ps, r.now+r.tuning.RetryTicks); len(ps) == 0 {
+		return
+	}
 	proposals := make([]raft.Proposal, len(ps))
 	for i, p := range ps {
 		proposals[i] = raft.Proposal{Ref: p.seq, Grows: p.grows, Payload: p.payload}

@@ -98,6 +98,29 @@ func TestWithoutQuorum(t *testing.T) {
 	}
 }
 
+// What has run out of time between its registration and the turn in which it is proposed was not done, as its client
+// was told, and is not done any more.
+func TestProposedTooLate(t *testing.T) {
+	w := group(t, 4, 3, Tuning{})
+	l := w.leader()
+	p, err := l.replica.Register(put(), l.replica.Now())
+	l.must(err)
+	if o := w.outcome(p); !errors.Is(o.Err, ErrNoLeader) {
+		t.Fatalf("out of time: %+v", o)
+	}
+	l.replica.Propose([]*Proposal{p})
+	l.replica.Pump()
+	in, err := l.put("after", "v")
+	l.must(err)
+	if o := w.outcome(in); o.Err != nil {
+		t.Fatal(o.Err)
+	}
+	w.equal()
+	if got, _ := l.value("k"); got != "" {
+		t.Errorf("%q was written, and its client was told that nothing was done", got)
+	}
+}
+
 // Too much at once is refused and costs nothing; what was accepted is answered.
 func TestBusy(t *testing.T) {
 	w := group(t, 3, 3, Tuning{MaxProposals: 4})

@@ -92,14 +92,21 @@ func (w *waiters) finishLocked(p *Proposal, o Outcome) {
 	p.done <- o
 }
 
-// tried notes that the proposals are on their way once more.
-func (w *waiters) tried(ps []*Proposal, retryAt uint64) {
+// tried notes that proposals are on their way once more, and returns those: not what has an outcome, since somebody
+// may have been told that nothing was done.
+func (w *waiters) tried(ps []*Proposal, retryAt uint64) []*Proposal {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	waiting := make([]*Proposal, 0, len(ps))
 	for _, p := range ps {
+		if w.mu.pending[p.seq] == nil {
+			continue
+		}
 		p.open++
 		p.retry = retryAt
+		waiting = append(waiting, p)
 	}
+	return waiting
 }
 
 // returned lets a proposal be tried again with the next tick. Another member says that it did not take it: that
