@@ -209,7 +209,7 @@ const (
 
 // CutLog implements replica.Env: the store is asked what it holds durably, and flushed first if need be.
 func (m *Member) CutLog(base raft.Base) {
-	m.wg.Go(func() {
+	m.inStore.Go(func() {
 		err := m.cut(base)
 		if errors.Is(err, replica.ErrStopped) {
 			return

@@ -58,7 +58,9 @@ type Member struct {
 	https []*http.Server
 
 	wg            sync.WaitGroup
-	ending        chan struct{} // closed when the loops are to stop
+	inStore       sync.WaitGroup // over those that the store may hold back for ever
+	storeLeft     bool           // somebody is held back in the store, which therefore stays open; of Stop alone
+	ending        chan struct{}  // closed when the loops are to stop
 	endingContext context.Context
 	end           context.CancelFunc
 	failure       chan error
@@ -206,7 +208,7 @@ func (m *Member) run() {
 	m.facts.beat.Store(time.Now().UnixNano())
 	m.wg.Go(m.own)
 	m.wg.Go(m.write)
-	m.wg.Go(m.apply)
+	m.inStore.Go(m.apply)
 	m.wg.Go(m.watchDisk)
 	m.serve()
 	m.cfg.Log.Info("member is up", "member", m.id.Member.String(), "cluster", raft.ClusterID(m.cluster.Load()).String(), "boot", uint64(m.id.Boot),
@@ -311,6 +313,7 @@ func (m *Member) halt(ctx context.Context) error {
 		errs = append(errs, ignoreClosed(m.transport.Close()))
 	}
 	m.wg.Wait()
+	m.storeLeft = !m.leaveStore()
 	errs = append(errs, m.outgoing.close(), m.incoming.drop(nil))
 	errs = append(errs, m.closeDisk(), m.ports.Close())
 	return errors.Join(errs...)
@@ -327,7 +330,7 @@ func ignoreClosed(err error) error {
 // little to replay.
 func (m *Member) closeDisk() error {
 	var errs []error
-	if m.store != nil {
+	if m.store != nil && !m.storeLeft {
 		errs = append(errs, m.closeStore())
 	}
 	if m.log != nil {
@@ -339,8 +342,32 @@ func (m *Member) closeDisk() error {
 	return errors.Join(errs...)
 }
 
-// closeStore flushes and closes the store, unless its database has failed or finds no space: that one tries for
-// ever, and what it lacks is in the log.
+// leaveStore waits until nobody works in the store any more, at most DrainTimeout. A database without space may hold a
+// write back for ever, and cannot be closed while it does: then it is left to the end of the process. What it lacks is
+// in the log, and is applied after the next start.
+func (m *Member) leaveStore() bool {
+	left := make(chan struct{})
+	go func() {
+		m.inStore.Wait()
+		close(left)
+	}()
+	patience := time.NewTimer(m.cfg.DrainTimeout)
+	defer patience.Stop()
+	select {
+	case <-left:
+		return true
+	case <-patience.C:
+		m.cfg.Log.Info("the store does not come to rest and is left as it is: what it lacks is applied from the log after the next start", "after", m.cfg.DrainTimeout.String(), "space", m.disk.space().String())
+		return false
+	}
+}
+
+// closeRounds is how many times DrainTimeout a store on a disk with space may take to close: with the usual 5 s, as
+// long as an orchestrator waits before it kills.
+const closeRounds = 6
+
+// closeStore flushes and closes the store, unless its database has failed, finds no space or takes too long: what it
+// lacks is in the log.
 func (m *Member) closeStore() error {
 	closed := make(chan error, 1)
 	go func() {
@@ -352,7 +379,7 @@ func (m *Member) closeStore() error {
 	}()
 	patience := time.NewTimer(m.cfg.DrainTimeout)
 	defer patience.Stop()
-	for {
+	for range closeRounds {
 		select {
 		case err := <-closed:
 			return err
@@ -365,4 +392,5 @@ func (m *Member) closeStore() error {
 			patience.Reset(m.cfg.DrainTimeout)
 		}
 	}
+	return nil
 }

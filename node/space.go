@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -129,13 +130,32 @@ func (m *Member) diskFull(err error) {
 }
 
 // patience is what the store does on a full disk: it leaves the last bytes to the log, and tries what found no space
-// again with every measure.
+// again with every measure, until the member ends.
 func (m *Member) patience(size int64) lsm.Patience {
-	return lsm.Patience{Reserve: uint64(m.cfg.outBound(size) / 2), Wait: func(err error) {
-		m.cfg.Log.V(1).Info("the store waits for space", "error", err.Error())
-		signal(m.lookAtDisk)
-		<-time.After(diskInterval)
-	}}
+	return lsm.Patience{Reserve: uint64(m.cfg.outBound(size) / 2), Wait: m.holdStore}
+}
+
+// endPause is how long the store is held back between two tries once the member ends, until it is closed.
+const endPause = 50 * time.Millisecond
+
+// holdStore holds the store back for a moment after something in it failed, most likely for want of space.
+func (m *Member) holdStore(err error) error {
+	select {
+	case <-m.ending:
+		<-time.After(endPause)
+		return fmt.Errorf("%w: %w", replica.ErrStopped, err)
+	default:
+	}
+	m.cfg.Log.V(1).Info("the store waits", "error", err.Error())
+	signal(m.lookAtDisk)
+	pause := time.NewTimer(diskInterval)
+	defer pause.Stop()
+	select {
+	case <-m.ending:
+		return fmt.Errorf("%w: %w", replica.ErrStopped, err)
+	case <-pause.C:
+		return nil
+	}
 }
 
 // fullDisk reports whether one of a log line's arguments is the error of a full disk.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
 	"raftsman.dev/node/raft"
+	"raftsman.dev/node/replica"
 )
 
 // TestDiskBounds: the bounds leave a small volume most of its space and a large one enough for the store's own work,
@@ -215,6 +217,61 @@ func TestFullDiskOfOne(t *testing.T) {
 		b.equal()
 	}
 	b.count("c", 120)
+}
+
+// TestStopWhileTheStoreIsHeldBack: a member stops in bounded time while a write to its store never returns; what waits
+// for space hears of the end at once, and is slowed down after it; what was acknowledged is there after the next start.
+func TestStopWhileTheStoreIsHeldBack(t *testing.T) {
+	b := newBench(t)
+	cfg := b.config("a")
+	cfg.Form, cfg.DrainTimeout = true, time.Second
+	m := b.start(cfg)
+	put(t, pb.NewKVClient(b.dial("a")), "k", "v")
+	store, held, release := m.store, make(chan error, 1), make(chan struct{})
+	m.inStore.Go(func() {
+		for {
+			if err := m.holdStore(syscall.ENOSPC); err != nil {
+				held <- err
+				break
+			}
+		}
+		<-release
+	})
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		b.stop("a")
+	}()
+	select {
+	case <-stopped:
+	case <-time.After(patience):
+		t.Fatal("a member whose store is held back does not stop")
+	}
+	select {
+	case err := <-held:
+		if !errors.Is(err, replica.ErrStopped) || !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("what waited ends with: %v", err)
+		}
+	default:
+		t.Error("what waits for space does not hear of the end")
+	}
+	if began := time.Now(); m.holdStore(syscall.ENOSPC) == nil || time.Since(began) < endPause {
+		t.Error("after the end the store is not held back")
+	}
+	close(release)
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	m = b.start(b.configs["a"])
+	b.wait("ready again", func() error {
+		if why := m.unready(); why != "" {
+			return errors.New(why)
+		}
+		return nil
+	})
+	if got := get(t, pb.NewKVClient(b.dial("a")), "k"); got != "v" {
+		t.Errorf("after the next start k is %q", got)
+	}
 }
 
 // stuff writes a file until nothing more fits.

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
@@ -18,14 +19,16 @@ import (
 // fullDisk is a disk that takes nothing more of some kind of file while it is full.
 type fullDisk struct {
 	full  atomic.Bool
-	files string
+	op    errorfs.OpKind
+	files func(path string) bool
+	err   error
 	left  atomic.Uint64 // what it says that it has left
 }
 
 func (d *fullDisk) fs(under vfs.FS) vfs.FS {
 	return tellingFS{errorfs.Wrap(under, errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if d.full.Load() && op.Kind == errorfs.OpFileWrite && strings.Contains(op.Path, d.files) {
-			return syscall.ENOSPC
+		if d.full.Load() && op.Kind == d.op && d.files(op.Path) {
+			return d.err
 		}
 		return nil
 	})), d}
@@ -41,32 +44,46 @@ func (f tellingFS) GetDiskUsage(string) (vfs.DiskUsage, error) {
 	return vfs.DiskUsage{AvailBytes: f.d.left.Load()}, nil
 }
 
-// TestFullDisk: a flush that finds no space is held back, not failed and not tried without a pause; reads and
+// TestFullDisk: a flush that finds no space, or fails otherwise, is held back, not failed and not tried without a pause; reads and
 // batches go on meanwhile; once there is space it goes on by itself, and nothing is lost.
 func TestFullDisk(t *testing.T) {
+	table := func(path string) bool { return strings.HasSuffix(path, ".sst") }
+	manifest := func(path string) bool { return strings.Contains(path, "MANIFEST-") }
+	dir := func(path string) bool { return !strings.Contains(path, ".") && !manifest(path) }
+	full := func(d *fullDisk) { d.full.Store(true) }
 	for _, c := range []struct {
 		name  string
-		files string
+		op    errorfs.OpKind
+		files func(string) bool
+		err   error
 		full  func(*fullDisk)
 	}{
-		{"no space for a table", ".sst", func(d *fullDisk) { d.full.Store(true) }},
-		{"no space for the manifest", "MANIFEST-", func(d *fullDisk) { d.full.Store(true) }},
-		{"only the reserve is left", "none", func(d *fullDisk) { d.left.Store(100) }},
+		{"no space for a table", errorfs.OpFileWrite, table, syscall.ENOSPC, full},
+		{"no space for a table's name", errorfs.OpCreate, table, syscall.ENOSPC, full},
+		{"a table is not made for another reason", errorfs.OpCreate, table, syscall.EMFILE, full},
+		{"no space when the directory is synced", errorfs.OpFileSync, dir, syscall.ENOSPC, full},
+		{"no space for the manifest", errorfs.OpFileWrite, manifest, syscall.ENOSPC, full},
+		{"only the reserve is left", errorfs.OpFileWrite, manifest, syscall.ENOSPC, func(d *fullDisk) { d.left.Store(100) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			disk, under := &fullDisk{files: c.files}, vfs.NewMem()
+			disk, under := &fullDisk{op: c.op, files: c.files, err: c.err}, vfs.NewMem()
 			disk.left.Store(1 << 30)
 			waits, more := make(chan error), make(chan struct{})
 			opts := small(disk.fs(under))
-			opts.Full = lsm.Patience{Reserve: 1 << 20, Wait: func(err error) { waits <- err; <-more }}
+			opts.Full = lsm.Patience{Reserve: 1 << 20, Wait: func(err error) error { waits <- err; <-more; return nil }}
 			s := mustOpen(t, "s", opts)
 			crowded(t, s, 1, 50)
 			c.full(disk)
 			flushed := make(chan error, 1)
 			go func() { flushed <- s.Flush() }()
 			for range 3 {
-				if err := <-waits; !errors.Is(err, syscall.ENOSPC) {
-					t.Fatalf("waits because of %v", err)
+				select {
+				case err := <-waits:
+					if !errors.Is(err, c.err) {
+						t.Fatalf("waits because of %v", err)
+					}
+				case <-time.After(10 * time.Second):
+					t.Fatal("what fails is not held back")
 				}
 				crowded(t, s, s.Applied().Index+1, 10)
 				more <- struct{}{}

@@ -10,13 +10,15 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// Patience lets a store outlive a full disk. Pebble tries a table again for ever, without a pause, when there was no
-// space for it, and ends the process when there is none for its manifest.
+// Patience lets a store outlive a full disk. Pebble tries a table that has failed again for ever, without a pause, and
+// ends the process when there is no space for its manifest.
 type Patience struct {
-	// Wait is called, on any goroutine, before what found no space is tried again, and holds it back as long as it
-	// does not return. Reads and, until the memory tables are full, batches go on meanwhile. nil: a full disk is an
-	// error like any other.
-	Wait func(error)
+	// Wait is called, on any goroutine, before what found no space is tried again, and before the next table after one
+	// that failed for whatever reason; it holds it back as long as it does not return. Reads and, until the memory
+	// tables are full, batches go on meanwhile. An error, which must match the one given, says that the store is to end:
+	// then a table fails with it, and Pebble can be closed. It tries again all the same until it is, so that Wait must
+	// take a moment even then. nil: a full disk is an error like any other.
+	Wait func(error) error
 	// Reserve is how many bytes of the disk no table takes: the manifest and the log go on in them.
 	Reserve uint64
 }
@@ -26,12 +28,12 @@ func isNoSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
-// patientFS is a file system on which tables that find no space fail, once after each Wait, and everything else that
-// finds none waits.
+// patientFS is a file system on which tables fail at most once after each Wait, and everything else that finds no space
+// waits, past the end too: without space for its manifest Pebble would end the process.
 type patientFS struct {
 	vfs.FS
-	p    Patience
-	full atomic.Pointer[error] // what the last table found
+	p      Patience
+	failed atomic.Pointer[error] // why the last table failed
 }
 
 func newPatientFS(fs vfs.FS, p Patience) vfs.FS {
@@ -47,8 +49,10 @@ func isTable(name string) bool {
 
 func (f *patientFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	if isTable(name) {
-		if err := f.full.Swap(nil); err != nil {
-			f.p.Wait(*err)
+		if err := f.failed.Swap(nil); err != nil {
+			if err := f.p.Wait(*err); err != nil {
+				return nil, f.note(err)
+			}
 		}
 		file, err := f.table(name, category)
 		return file, f.note(err)
@@ -58,7 +62,7 @@ func (f *patientFS) Create(name string, category vfs.DiskWriteCategory) (vfs.Fil
 		if !isNoSpace(err) {
 			return f.wrap(file, name, err)
 		}
-		f.p.Wait(err)
+		_ = f.p.Wait(err) // the end is no reason to give up: see above
 	}
 }
 
@@ -77,12 +81,21 @@ func (f *patientFS) wrap(file vfs.File, name string, err error) (vfs.File, error
 	return &patientFile{File: file, fs: f, name: name, table: isTable(name)}, nil
 }
 
-// note remembers that a table found no space.
+// note remembers that a table failed.
 func (f *patientFS) note(err error) error {
-	if isNoSpace(err) {
-		f.full.Store(&err)
+	if err != nil {
+		f.failed.Store(&err)
 	}
 	return err
+}
+
+// OpenDir opens a directory whose sync counts as a table's: a flush is not done before it.
+func (f *patientFS) OpenDir(name string) (vfs.File, error) {
+	dir, err := f.FS.OpenDir(name)
+	if err != nil {
+		return nil, err
+	}
+	return &patientFile{File: dir, fs: f, name: name, table: true}, nil
 }
 
 // reserved refuses to write a table into what is kept for the manifest and the log.
@@ -118,7 +131,7 @@ func (f *patientFile) Write(b []byte) (int, error) {
 		if !isNoSpace(err) {
 			return done, err
 		}
-		f.fs.p.Wait(err)
+		_ = f.fs.p.Wait(err) // as in Create
 	}
 }
 
@@ -136,11 +149,20 @@ func (f *patientFile) writeTable(b []byte) (int, error) {
 	return n, err
 }
 
-// Sync notes a table that finds no space only now. It is never tried again.
+// Sync notes a table that fails only now. It is never tried again.
 func (f *patientFile) Sync() error { return f.fs.noteTable(f, f.File.Sync()) }
 
 // SyncData is like Sync.
 func (f *patientFile) SyncData() error { return f.fs.noteTable(f, f.File.SyncData()) }
+
+// SyncTo is like Sync.
+func (f *patientFile) SyncTo(length int64) (bool, error) {
+	full, err := f.File.SyncTo(length)
+	return full, f.fs.noteTable(f, err)
+}
+
+// Close is like Sync.
+func (f *patientFile) Close() error { return f.fs.noteTable(f, f.File.Close()) }
 
 func (f *patientFS) noteTable(file *patientFile, err error) error {
 	if file.table {
