@@ -88,9 +88,11 @@ func (m *Member) write() {
 
 // writeAll takes turns until there is nothing left to write.
 func (m *Member) writeAll() error {
+	m.disk.kept.Store(false)
 	for {
 		w, err := m.replica.Writer().Run()
 		if errors.Is(err, wal.ErrNoSpace) {
+			m.disk.kept.Store(true)
 			m.diskFull(err)
 			return nil // the writer has kept it; it is tried again with the next measure
 		}

@@ -22,6 +22,7 @@ type diskFacts struct {
 	free, size atomic.Int64
 	low, out   atomic.Bool
 	full       atomic.Bool // the log could not make its next segment
+	kept       atomic.Bool // the log writer has kept what it found no space for
 	asked      uint64      // bytes appended when the log writer last asked for a measure; its own
 }
 
@@ -74,7 +75,14 @@ func (m *Member) watchDisk() {
 		}
 		s := m.disk.space()
 		m.inbox.call(func(r *replica.Replica) { r.Space(s) })
-		signal(m.writerReady) // what the log had no space for is tried again
+		m.retryLog()
+	}
+}
+
+// retryLog wakes the log writer if there is something that the log had no space for.
+func (m *Member) retryLog() {
+	if m.disk.kept.Load() || m.disk.full.Load() {
+		signal(m.writerReady)
 	}
 }
 

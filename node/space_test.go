@@ -274,6 +274,26 @@ func TestStopWhileTheStoreIsHeldBack(t *testing.T) {
 	}
 }
 
+// TestLogIsTriedAgainOnlyWhenItWaits: a measure of the disk wakes the log writer only if something waits for space.
+func TestLogIsTriedAgainOnlyWhenItWaits(t *testing.T) {
+	m := &Member{writerReady: make(chan struct{}, 1)}
+	for _, c := range []struct{ kept, full, wakes bool }{{false, false, false}, {true, false, true}, {false, true, true}} {
+		m.disk.kept.Store(c.kept)
+		m.disk.full.Store(c.full)
+		m.retryLog()
+		select {
+		case <-m.writerReady:
+			if !c.wakes {
+				t.Error("the log writer is woken for nothing")
+			}
+		default:
+			if c.wakes {
+				t.Errorf("the log writer is not woken: %+v", c)
+			}
+		}
+	}
+}
+
 // stuff writes a file until nothing more fits.
 func stuff(t *testing.T, path string) {
 	t.Helper()
