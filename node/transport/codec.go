@@ -232,6 +232,9 @@ func (d *decoder) message(kind uint8, body []byte) (m raft.Message, known bool, 
 	if kind < frameVoteRequest || kind > frameSnapshotRequest {
 		return raft.Message{}, false, nil
 	}
+	if err := measure(body); err != nil {
+		return raft.Message{}, false, fmt.Errorf("frame of kind %d: %w", kind, err)
+	}
 	d.env = envelope{}
 	// What is there can be taken in at once; a length that claims more than that allocates no more either.
 	d.handle.MaxInitLen = max(1, len(body))
@@ -310,6 +313,9 @@ func (d *decoder) append() (raft.Body, error) {
 
 // entries takes the raw block apart; each entry is held to its own checksum.
 func (d *decoder) entries() (entries []raft.Entry, err error) {
+	if n := countEntries(d.env.Raw); n > 0 {
+		entries = make([]raft.Entry, 0, n)
+	}
 	for b := d.env.Raw; len(b) > 0; {
 		e, rest, err := raft.DecodeEntry(b)
 		if err != nil {
