@@ -258,6 +258,18 @@ func TestOldVersion(t *testing.T) {
 	}
 }
 
+// TestDamagedVersion: a version byte that has been flipped is damage, whatever version it reads as.
+func TestDamagedVersion(t *testing.T) {
+	whole := appendSegmentHeader(nil, header{number: 1, first: 1, size: 4096})
+	for bit := range 8 {
+		b := bytes.Clone(whole)
+		b[7] ^= 1 << bit
+		if _, ok, other := readSegmentHeader(b, 1); ok || other != 0 {
+			t.Errorf("version byte %#02x: verifies %v, version %d", b[7], ok, other)
+		}
+	}
+}
+
 // TestFillIsRefused: what is not lost, or is another entry, never reaches the disk as a fill.
 func TestFillIsRefused(t *testing.T) {
 	for name, spoil := range map[string]func([]raft.Batch) []raft.Batch{
