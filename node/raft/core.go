@@ -244,9 +244,6 @@ func (c *Core) adoptPeers(m Membership) {
 		peers = append(peers, p)
 	}
 	c.peers = peers
-	if c.transferee != 0 && c.peer(c.transferee) == nil {
-		c.transferee = 0
-	}
 }
 
 func (c *Core) peer(id MemberID) *progress {

@@ -13,8 +13,8 @@ func (c *Core) mayCampaign() bool {
 	if !c.sound() {
 		return false
 	}
-	if c.voters.Has(c.cfg.ID) || c.config <= c.commit {
-		return c.voters.Has(c.cfg.ID)
+	if c.voters.Has(c.cfg.ID) {
+		return true
 	}
 	m, ok := c.log.configUpTo(c.commit).membership.Find(c.cfg.ID)
 	return ok && m.Seat != SeatLearner

@@ -20,6 +20,7 @@ func (c *Core) broken() string {
 		{c.hard.Commit == c.commit, "the hard state knows the commit index"},
 		{(c.role == RoleLeader) == (c.leader == c.cfg.ID), "a member follows itself if it leads, and only then"},
 		{c.role == RoleLeader || c.peers == nil && c.rounds == nil && c.newReads == nil && c.transferee == 0, "only a leader keeps progress, rounds and a transfer"},
+		{c.transferee == 0 || c.stays(c.transferee) && c.peer(c.transferee) != nil, "who is to take over stays in the membership"},
 		{c.role == RoleFollower || len(c.remoteReads) == 0, "only a follower waits for a leader's answer"},
 		{c.config == c.log.config().index, "the membership in force is the newest in the log"},
 		{payload(c.log.entries) == c.log.bytes, "the bytes in memory are counted"},

@@ -130,10 +130,10 @@ func (c *Core) leaveJoint() {
 
 // maybeRetire steps down once the membership without this leader is committed (thesis §4.2.2), after
 // telling the others the commit index and the best of them to take over. Nobody else will tell it that it is
-// gone, because it asks nobody any more.
+// gone, because it asks nobody any more. Only a leader commits by counting, and so comes here.
 func (c *Core) maybeRetire() {
 	in := c.log.config()
-	if c.role != RoleLeader || in.index > c.commit || c.voters.Has(c.cfg.ID) {
+	if in.index > c.commit || c.voters.Has(c.cfg.ID) {
 		return
 	}
 	for _, p := range c.peers {
