@@ -157,7 +157,7 @@ func (m *Member) apply() {
 func (m *Member) fail(err error) {
 	m.failOnce.Do(func() {
 		defer close(m.failed)
-		m.failure <- fmt.Errorf("member %s (%v): %w; the process stops, and what it had not acknowledged is not lost: start it again once the disk is healthy", m.cfg.Name, m.id.Member, err)
+		m.failure <- inOneLine(fmt.Errorf("member %s (%v): %w; the process stops, and what it had not acknowledged is not lost: start it again once the disk is healthy", m.cfg.Name, m.id.Member, err))
 	})
 }
 

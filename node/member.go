@@ -88,23 +88,24 @@ func Start(cfg Config) (*Member, error) {
 	}
 	m.advertise()
 	if err := m.resolvePeers(); err != nil {
-		return nil, errors.Join(err, m.ports.Close())
+		return nil, inOneLine(errors.Join(err, m.ports.Close()))
 	}
 	err := m.open()
 	switch {
 	case err != nil && damaged(err) && cfg.Managed:
-		m.problem = errors.Join(err, m.closeDisk()).Error()
+		err = inOneLine(errors.Join(err, m.closeDisk()))
+		m.problem = err.Error()
 		m.store, m.log, m.dir = nil, nil, nil
 		cfg.Log.Error(err, "the member's data is damaged: only the admin port is served, until the operator replaces this member")
 		m.serveProblem()
 		return m, nil
 	case err != nil:
-		return nil, errors.Join(err, m.closeDisk(), m.ports.Close())
+		return nil, inOneLine(errors.Join(err, m.closeDisk(), m.ports.Close()))
 	}
 	m.run()
 	if cfg.Form && m.cluster.Load() == 0 {
 		if err := m.found(); err != nil {
-			return nil, errors.Join(err, m.Stop(context.Background()))
+			return nil, inOneLine(errors.Join(err, m.Stop(context.Background())))
 		}
 	}
 	return m, nil
@@ -316,7 +317,7 @@ func (m *Member) halt(ctx context.Context) error {
 	m.storeLeft = !m.leaveStore()
 	errs = append(errs, m.outgoing.close(), m.incoming.drop(nil))
 	errs = append(errs, m.closeDisk(), m.ports.Close())
-	return errors.Join(errs...)
+	return inOneLine(errors.Join(errs...))
 }
 
 func ignoreClosed(err error) error {

@@ -87,7 +87,7 @@ func (m *Member) openStore() error {
 
 // replaceStore sets the damaged store aside and opens an empty one.
 func (m *Member) replaceStore(harm error) error {
-	m.cfg.Log.Error(harm, "the store is damaged: it is set aside, and made again from the log or a peer's snapshot")
+	m.cfg.Log.Error(inOneLine(harm), "the store is damaged: it is set aside, and made again from the log or a peer's snapshot")
 	if m.store != nil {
 		// Nothing of it is needed any more, and closing what is damaged may well fail.
 		_ = m.store.Close()
@@ -119,7 +119,7 @@ func (m *Member) settleStore() {
 func (m *Member) storeFailed(err error) {
 	if errors.Is(err, kv.ErrCorrupt) {
 		m.aside.mark.Do(func() {
-			err = fmt.Errorf("the store is damaged: the next start sets it aside and makes it again from the log or a peer's snapshot: %w", err)
+			err = inOneLine(fmt.Errorf("the store is damaged: the next start sets it aside and makes it again from the log or a peer's snapshot: %w", err))
 			err = errors.Join(err, m.dir.MarkStoreDamaged(err.Error()))
 		})
 	}

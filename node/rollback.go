@@ -85,6 +85,6 @@ func run(ctx context.Context, cfg Config) error {
 	case <-ctx.Done():
 		return m.Stop(context.Background())
 	case err := <-m.Failed():
-		return errors.Join(err, m.Stop(context.Background()))
+		return inOneLine(errors.Join(err, m.Stop(context.Background())))
 	}
 }
