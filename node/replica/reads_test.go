@@ -134,3 +134,39 @@ func TestStoppedReads(t *testing.T) {
 		wantHeard(t, name, b, true, ErrStopped)
 	}
 }
+
+// TestAnAnsweredRoundMakesRoom: what waits because all rounds are out is asked for in the same turn in which one of
+// them is answered.
+func TestAnAnsweredRoundMakesRoom(t *testing.T) {
+	w := group(t, 1, 3, Tuning{})
+	w.until("settled", w.settled)
+	lead := w.leader()
+	f := w.hosts[w.ids[0]]
+	if f == lead {
+		f = w.hosts[w.ids[1]]
+	}
+	w.bag = nil
+	asked := func() (refs []uint64) {
+		for _, m := range w.bag {
+			if r, ok := m.Body.(raft.ReadRequest); ok && m.From == f.id {
+				refs = append(refs, r.Ref)
+			}
+		}
+		return refs
+	}
+	for range maxRounds + 1 {
+		f.replica.Barrier([]*Barrier{NewBarrier()})
+		f.replica.Pump()
+	}
+	out := asked()
+	if len(out) != maxRounds {
+		t.Fatalf("rounds %v are out, want %d", out, maxRounds)
+	}
+	s := f.replica.Brief()
+	reply := raft.Message{From: lead.id, To: f.id, FromBoot: lead.boot, ToBoot: f.boot, Term: s.Term, Body: raft.ReadReply{Ref: out[0], Index: s.Commit}}
+	f.replica.Receive([]raft.Message{reply})
+	f.replica.Pump()
+	if now := asked(); len(now) != maxRounds+1 {
+		t.Errorf("rounds %v after the answer to one, want another", now)
+	}
+}
