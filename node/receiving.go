@@ -81,11 +81,15 @@ func (m *Member) greet(c io.ReadWriter, r *receiving) (*snapshot.Reader, error) 
 // receive goes on with what is held, or begins anew.
 func (m *Member) receive(from raft.MemberID, in *snapshot.Reader, r *receiving) (*receiving, error) {
 	at := in.Meta().Base.Position
-	if in.Held().Chunks > 0 {
-		if r.base.Position != at {
-			err := fmt.Errorf("the snapshot of %v goes on as one of %v: %w", r.base.Position, at, snapshot.ErrMalformed)
-			return nil, errors.Join(err, r.close(err))
-		}
+	var held raft.Position
+	if r != nil {
+		held = r.base.Position
+	}
+	on, err := in.GoesOn(held)
+	switch {
+	case err != nil:
+		return nil, errors.Join(err, r.close(err))
+	case on:
 		r.resume()
 		return r, nil
 	}

@@ -144,7 +144,7 @@ func final(err error) bool {
 // back to it, or begins one of the newest state.
 func (m *Member) choose(to raft.MemberID, term raft.Term, held snapshot.ID) (*sending, error) {
 	if s := m.outgoing.resume(to); s != nil {
-		if s.Meta().ID == held && uint64(s.Meta().Base.Position.Index)+1 >= m.facts.first.Load() {
+		if s.GoesOn(held, raft.Index(m.facts.first.Load())) {
 			return s, nil
 		}
 		if err := s.close(errForgotten); err != nil {

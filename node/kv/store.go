@@ -26,6 +26,8 @@ type Options struct {
 	// CacheSlots is how many keys' newest versions are remembered for puts, at about 96 bytes each.
 	// Default 262144.
 	CacheSlots int
+	// ExportBytes is about how large a chunk of an exported state is; the receiver need not agree. Default 256 KiB.
+	ExportBytes int
 	// Logger hears what Pebble has to say; nil drops it, but for what is fatal.
 	Logger pebble.Logger
 	// Hash is for tables in memory alone: what they forget depends on it, nothing that is stored or answered.
@@ -50,6 +52,9 @@ func (o *Options) fill() {
 	}
 	if o.CacheSlots == 0 {
 		o.CacheSlots = 1 << 18
+	}
+	if o.ExportBytes == 0 {
+		o.ExportBytes = 256 << 10
 	}
 	if o.Hash == nil {
 		seed := maphash.MakeSeed()

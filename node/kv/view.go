@@ -11,6 +11,7 @@ import (
 // View is a consistent, pinned state of the store. It must be closed.
 type View struct {
 	gen  *generation // nil once the store was closed
+	size int         // about how large an exported chunk is
 	meta meta
 	snap engine.Snapshot // nil for a view of the newest state that only pins the generation
 	err  error           // what every read answers, if there is nothing to read from
@@ -37,7 +38,7 @@ func (s *Store) acquire() (*View, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &View{gen: p.gen, meta: p.meta}, nil
+	return &View{gen: p.gen, size: s.opts.ExportBytes, meta: p.meta}, nil
 }
 
 // pin is acquire for a caller that releases the generation itself.
@@ -84,9 +85,6 @@ func (v *View) scan(lo, hi []byte, f func(KeyValue) bool) error {
 	return scanKeys(v.snap, lo, hi, f)
 }
 
-// exportBytes is about how large an exported chunk is.
-const exportBytes = 256 << 10
-
 // Export gives out the whole state in chunks, in order. A chunk is rows, each a length-prefixed key and
 // value; f must not keep it.
 func (v *View) Export(f func(chunk []byte) error) error {
@@ -103,7 +101,7 @@ func (v *View) ExportFrom(from []byte, f func(first, chunk []byte) error) error 
 			first = append(first[:0], key...)
 		}
 		chunk = appendBytes(appendBytes(chunk, key), value)
-		if len(chunk) < exportBytes {
+		if len(chunk) < v.size {
 			return nil
 		}
 		err := f(first, chunk)

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"raftsman.dev/node/raft"
 )
 
 // state is a source of chunks, with the key of each chunk's first row.
@@ -338,5 +340,48 @@ func TestThrottle(t *testing.T) {
 	}
 	if want := 900*time.Millisecond - burst; waited < want-time.Millisecond || waited > want+time.Millisecond {
 		t.Fatalf("a second's bytes after a pause took %v, want %v", waited, want)
+	}
+}
+
+// TestGoesOn: the rest of a snapshot goes to who holds the same one, while the log still goes on from its state; and
+// is taken only as of the state that is held.
+func TestGoesOn(t *testing.T) {
+	s := newState(3, rand.New(rand.NewPCG(1, 9))).sending(7)
+	at := s.Meta().Base.Position
+	for _, c := range []struct {
+		held  ID
+		first raft.Index
+		want  bool
+	}{{7, 1, true}, {7, at.Index + 1, true}, {7, at.Index + 2, false}, {8, 1, false}, {0, 1, false}} {
+		if got := s.GoesOn(c.held, c.first); got != c.want {
+			t.Errorf("held %v, log from %d: goes on %v", c.held, c.first, got)
+		}
+	}
+	var whole, rest bytes.Buffer
+	sent := func(int) error { return nil }
+	if err := s.Send(&whole, Held{}, sent); err != nil {
+		t.Fatal(err)
+	}
+	in, err := NewReader(&whole, Held{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if on, err := in.GoesOn(raft.Position{}); on || err != nil {
+		t.Fatalf("the first stream goes on: %v, %v", on, err)
+	}
+	if _, err := in.Next(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Send(&rest, in.Held(), sent); err != nil {
+		t.Fatal(err)
+	}
+	if in, err = NewReader(&rest, in.Held()); err != nil {
+		t.Fatal(err)
+	}
+	if on, err := in.GoesOn(at); !on || err != nil {
+		t.Fatalf("the rest goes on: %v, %v", on, err)
+	}
+	if _, err := in.GoesOn(raft.Position{Index: at.Index + 1, Term: at.Term}); !errors.Is(err, ErrMalformed) {
+		t.Fatalf("the rest of another state: %v", err)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"raftsman.dev/node/raft"
 )
 
 // ErrDiffers: what the receiver holds is not the beginning of this snapshot. Nothing was sent.
@@ -44,6 +46,12 @@ func NewSending(m Meta, export Export) *Sending {
 
 // Meta says what the snapshot is of.
 func (s *Sending) Meta() Meta { return s.meta }
+
+// GoesOn reports whether a receiver that holds something of the snapshot held is to be sent the rest of this one: it is
+// the same, and a log that begins at first still goes on from its state.
+func (s *Sending) GoesOn(held ID, first raft.Index) bool {
+	return held == s.meta.ID && s.meta.Base.Position.Index+1 >= first
+}
 
 // Send writes what the receiver lacks, from the chunk behind those that it holds. sent is called before every chunk
 // that is written, with its size, and may wait or end the stream.

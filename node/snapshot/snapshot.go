@@ -195,6 +195,18 @@ func NewReader(r io.Reader, held Held) (*Reader, error) {
 // Held is what has come so far; with more than no chunk right after NewReader the stream goes on where another was cut.
 func (r *Reader) Held() Held { return Held{ID: r.meta.ID, Chunks: r.count, Sum: r.sum} }
 
+// GoesOn reports, right after NewReader, whether the stream is the rest of the snapshot that is held, whose state is at
+// that position, or begins another. One that goes on as of another position is malformed.
+func (r *Reader) GoesOn(held raft.Position) (bool, error) {
+	if r.count == 0 {
+		return false, nil
+	}
+	if at := r.meta.Base.Position; at != held {
+		return false, fmt.Errorf("the snapshot of %v goes on as one of %v: %w", held, at, ErrMalformed)
+	}
+	return true, nil
+}
+
 // Meta says what the snapshot is of.
 func (r *Reader) Meta() Meta { return r.meta }
 
