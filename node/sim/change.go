@@ -41,24 +41,26 @@ func (w *World) reshape() {
 		change.AddLearners = []raft.Member{{ID: id, Name: fmt.Sprint("m", id)}}
 		name = "membership change: add"
 	case len(incoming) > 3:
-		name = "membership change: remove"
-		if id := pick(w, incoming); w.outlive(incoming, id) {
-			change.Remove = []raft.MemberID{id}
+		gone := pick(w, incoming)
+		if !w.bearsRemoval(incoming, gone) {
+			return
 		}
+		change.Remove = []raft.MemberID{gone}
+		name = "membership change: remove"
 	}
 	w.request(l, func(done chan<- replica.ChangeOutcome) { l.replica.Change(change, done) }, name)
 }
 
-// outlive reports whether enough of the voters are left without one of them: a group that removes a sound member while
-// others are doomed may have no majority ever after.
-func (w *World) outlive(voters []raft.MemberID, without raft.MemberID) bool {
-	gone := 0
+// bearsRemoval reports whether those who remain are a quorum of healthy copies. The leader itself takes a member whose
+// data were destroyed within the last election timeout for alive.
+func (w *World) bearsRemoval(voters []raft.MemberID, gone raft.MemberID) bool {
+	healthy := 0
 	for _, id := range voters {
-		if id != without && w.hosts[id].doomed() {
-			gone++
+		if id != gone && !w.hosts[id].doomed() {
+			healthy++
 		}
 	}
-	return gone <= (len(voters)-2)/2
+	return healthy > (len(voters)-1)/2
 }
 
 // transfer asks the leader to hand over, to anybody.

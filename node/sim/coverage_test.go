@@ -38,6 +38,8 @@ func listedFaults() []listed {
 		{"log: missing segment", damage("segment missing")}, {"log: missing", damage("log missing")}, {"identity: bit flip", damage("bit flip in the identity")},
 		{"store: damage met while running", []string{"store found damaged while running"}}, {"store: damage met at the start", []string{"damaged store set aside"}},
 		{"snapshot: damaged chunk", []string{"snapshot refused: a chunk was spoilt"}}, {"snapshot: cut off", []string{"snapshot cut off"}},
+		{"snapshot: resumed", []string{"snapshot resumed"}}, {"snapshot: receiver crashes between chunks", []string{"receiver of a snapshot crashes between"}},
+		{"snapshot: receiver crashes as it installs", []string{"receiver of a snapshot crashes as it is"}},
 		{"EIO once on write", []string{"stopped by its disk: EIO once on a write", "start refused: EIO once on a write"}},
 		{"EIO once on fsync", []string{"stopped by its disk: EIO once on an fsync", "start refused: EIO once on an fsync"}},
 		{"EIO once on read", []string{"start refused: EIO once on a read", "not read: EIO once"}},

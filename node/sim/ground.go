@@ -21,6 +21,9 @@ type ground interface {
 	rot(w *World, name bool) bool
 }
 
+// exportBytes is small, so that a snapshot is many chunks, and one that is cut off has something to go on from.
+const exportBytes = 512
+
 func (w *World) newGround() ground {
 	if w.weather.Pebble {
 		return onPebble{pebblefs.NewCrashableMem()}
@@ -32,7 +35,7 @@ func (w *World) newGround() ground {
 type inMemory struct{ disk *memory.Disk }
 
 func (g inMemory) options() kv.Options {
-	return kv.Options{Engine: g.disk, CacheSlots: 64, Hash: memory.Hash}
+	return kv.Options{Engine: g.disk, CacheSlots: 64, ExportBytes: exportBytes, Hash: memory.Hash}
 }
 
 func (g inMemory) applied(w *World) {
@@ -57,7 +60,7 @@ func (g inMemory) rot(w *World, name bool) bool {
 type onPebble struct{ fs *pebblefs.MemFS }
 
 func (g onPebble) options() kv.Options {
-	return kv.Options{FS: g.fs, MemTableBytes: 256 << 10, BlockCacheBytes: 1 << 20, CacheSlots: 64}
+	return kv.Options{FS: g.fs, MemTableBytes: 256 << 10, BlockCacheBytes: 1 << 20, CacheSlots: 64, ExportBytes: exportBytes}
 }
 
 func (g onPebble) applied(*World) {}

@@ -57,7 +57,10 @@ type process struct {
 	writes     int // turns of the log writer
 	applying   bool
 	receiving  bool
-	full       bool // its log found no space for a segment
+	flights    map[raft.MemberID]*stream // snapshots that leave it
+	cutIn      *receiving
+	cutOut     []*sending // the oldest first
+	full       bool       // its log found no space for a segment
 	space      raft.Space
 	harmed     bool // it has met damage in its store
 	aside      bool // a damaged store lies aside until asideUntil is applied
@@ -138,7 +141,7 @@ const segmentBytes = 8 << 10
 // identify opens the data directory: who this member is, and in which boot.
 func (h *host) identify() bool {
 	h.life++
-	h.process = process{clients: h.clients, served: map[string]int64{}, met: map[raft.MemberID]sighting{}}
+	h.process = process{clients: h.clients, served: map[string]int64{}, met: map[raft.MemberID]sighting{}, flights: map[raft.MemberID]*stream{}}
 	h.drawProtocol()
 	h.faulty = vfs.NewFaulty(h.disk, h.ill.rules()...)
 	dir, err := datadir.Open(h.faulty, "data", h.name, func() uint64 { return uint64(h.id) })
@@ -212,6 +215,7 @@ func (h *host) crash() {
 	}
 	h.powerOff()
 	stores := h.shelf.crash(h.w, h.standing)
+	h.forgetCut()
 	h.ground().sicken(nil)
 	if err := h.store.Close(); err != nil && !h.harmed {
 		h.w.fail("member %d: close the store: %w", h.id, err)

@@ -252,6 +252,7 @@ func (w *World) report(clients []*client) Report {
 func (w *World) close() {
 	for _, h := range w.living() {
 		h.replica.Stop()
+		h.forgetCut()
 		if err := h.store.Close(); err != nil && w.failed == nil {
 			w.fail("member %d: close the store: %w", h.id, err)
 		}
