@@ -23,6 +23,7 @@ type stream struct {
 	spoilt           bool // the chunk that comes next
 	resumed          bool
 	installing       bool
+	broken           bool // its connection
 }
 
 // SendSnapshot implements replica.Env.
@@ -43,18 +44,22 @@ func (h *host) SendSnapshot(to raft.MemberID) {
 	h.w.after(h.w.between(millisecond, 20*millisecond), s.begin)
 }
 
-// ambush lets one end crash while the stream is on its way.
+// ambush lets one end crash while the stream is on its way, or its connection break.
 func (s *stream) ambush() {
 	w := s.from.w
-	if w.calm || !w.chance(w.weather.Ambush) {
+	if w.calm || !w.chance(3*w.weather.Ambush) {
 		return
 	}
-	end := pick(w, []*host{s.from, s.to})
-	w.after(w.between(0, 60*millisecond), func() {
-		if !w.calm && s.whole() && s.to.receiving && !s.installing {
-			if end == s.to {
-				w.fault("receiver of a snapshot crashes between chunks")
-			}
+	end := pick(w, []*host{s.from, s.to, nil, nil})
+	w.after(w.between(0, 80*millisecond), func() {
+		switch {
+		case w.calm || !s.whole() || !s.to.receiving || s.installing:
+		case end == nil:
+			s.broken = true
+		case end == s.to:
+			w.fault("receiver of a snapshot crashes between chunks")
+			end.crash()
+		default:
 			end.crash()
 		}
 	})
@@ -63,7 +68,7 @@ func (s *stream) ambush() {
 // whole reports whether both ends still live and reach each other.
 func (s *stream) whole() bool {
 	net := &s.from.w.net
-	return s.sends() && s.to != nil && s.to.up() && s.to.life == s.toLife &&
+	return !s.broken && s.sends() && s.to != nil && s.to.up() && s.to.life == s.toLife &&
 		net.reach(s.from.id, s.to.id) && net.reach(s.to.id, s.from.id)
 }
 
@@ -131,6 +136,7 @@ func (s *stream) receive() error {
 		return errors.Join(err, r.image.Discard())
 	case on:
 		s.in, s.resumed = r, true
+		h.w.fault("snapshot goes on behind a cut")
 		h.w.story.line(h.w, h.id, "a snapshot goes on behind %d chunks", r.held.Chunks)
 		return nil
 	case r != nil:
@@ -255,7 +261,7 @@ func (s *stream) install() {
 // the store switches, before the log has begun anew.
 func (s *stream) ambushInstall() {
 	w := s.from.w
-	if w.calm || !w.chance(w.weather.Ambush) {
+	if w.calm || !w.chance(3*w.weather.Ambush) {
 		return
 	}
 	w.after(w.between(0, 5*millisecond), func() {
