@@ -7,13 +7,13 @@ type Point struct {
 	Effects uint32
 }
 
-// PointEvery is how many entries lie between two points: they stand at the multiples of it, whatever the batches are
-// in which entries are applied. All members must agree on it, or they have nothing to compare.
+// PointEvery is how many entries lie between two points unless Options say otherwise: they stand at the multiples of it,
+// whatever the batches are in which entries are applied. All members must agree on it, or they have nothing to compare.
 const PointEvery = 1024
 
 // pass notes the point that the batch has reached, if there is one here.
 func (b *batch) pass() {
-	if b.meta.Index%PointEvery == 0 {
+	if b.meta.Index%b.s.opts.PointEvery == 0 {
 		b.points = append(b.points, Point{b.meta.Index, b.meta.Effects})
 	}
 }

@@ -124,3 +124,33 @@ func TestPointsTellStoresApart(t *testing.T) {
 	must(t, sound.Close())
 	must(t, wrong.Close())
 }
+
+// TestPointsOften: with another distance the points stand closer, with the same sums where both have one.
+func TestPointsOften(t *testing.T) {
+	entries := attestEntries(PointEvery + 10)
+	rng := rand.New(rand.NewPCG(1, 7))
+	seldom, opts := mustOpen(t, "seldom", small(vfs.NewMem())), small(vfs.NewMem())
+	opts.PointEvery = 16
+	often := mustOpen(t, "often", opts)
+	want, got := feed(t, seldom, entries, rng), feed(t, often, entries, rng)
+	if len(want) != 1 || len(got) != PointEvery/16 || got[0].Index != 16 || !slices.Contains(got, want[0]) {
+		t.Fatalf("%d points %v, and %d in all without %v", len(got), got[:min(2, len(got))], len(got), want)
+	}
+	must(t, errors.Join(seldom.Close(), often.Close()))
+}
+
+// TestExportBytes: a smaller chunk makes more of them, of the same rows.
+func TestExportBytes(t *testing.T) {
+	opts := small(vfs.NewMem())
+	opts.ExportBytes = 64
+	for want, opts := range map[bool]Options{false: small(vfs.NewMem()), true: opts} {
+		s := mustOpen(t, "s", opts)
+		feed(t, s, attestEntries(200), rand.New(rand.NewPCG(1, 8)))
+		chunks, v := 0, s.View()
+		must(t, v.Export(func([]byte) error { chunks++; return nil }))
+		if (chunks > 10) != want {
+			t.Errorf("chunks of %d bytes: %d", opts.ExportBytes, chunks)
+		}
+		must(t, errors.Join(v.Close(), s.Close()))
+	}
+}

@@ -28,6 +28,9 @@ type Options struct {
 	CacheSlots int
 	// ExportBytes is about how large a chunk of an exported state is; the receiver need not agree. Default 256 KiB.
 	ExportBytes int
+	// PointEvery is how many entries lie between two points of attestation; all members must have the same. Default
+	// 1024.
+	PointEvery uint64
 	// Logger hears what Pebble has to say; nil drops it, but for what is fatal.
 	Logger pebble.Logger
 	// Hash is for tables in memory alone: what they forget depends on it, nothing that is stored or answered.
@@ -55,6 +58,9 @@ func (o *Options) fill() {
 	}
 	if o.ExportBytes == 0 {
 		o.ExportBytes = 256 << 10
+	}
+	if o.PointEvery == 0 {
+		o.PointEvery = PointEvery
 	}
 	if o.Hash == nil {
 		seed := maphash.MakeSeed()
@@ -171,7 +177,7 @@ func (s *Store) adopt(gen *generation) error {
 	s.gen, s.meta, s.windows = gen, m, windows
 	s.cache.clear()
 	s.points = nil
-	if m.Index > 0 && m.Index%PointEvery == 0 {
+	if m.Index > 0 && m.Index%s.opts.PointEvery == 0 {
 		s.points = []Point{{m.Index, m.Effects}}
 	}
 	s.publish(gen, m)

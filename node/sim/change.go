@@ -56,7 +56,7 @@ func (w *World) reshape() {
 func (w *World) bearsRemoval(voters []raft.MemberID, gone raft.MemberID) bool {
 	healthy := 0
 	for _, id := range voters {
-		if id != gone && !w.hosts[id].doomed() {
+		if id != gone && !w.hosts[id].doomed() && !w.hosts[id].altered.tainted {
 			healthy++
 		}
 	}

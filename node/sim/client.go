@@ -84,6 +84,11 @@ func (c *client) ask() {
 	c.asked++
 	c.at = pick(c.w, up)
 	c.at.clients = append(c.at.clients, c)
+	if c.at.diverged {
+		c.w.fault("request refused: state differs")
+		c.next()
+		return
+	}
 	op := c.draw()
 	c.pending = op
 	asked := c.asked
@@ -224,6 +229,10 @@ func (c *client) awaitBarrier(b *replica.Barrier, asked int) {
 // answered records what is certain.
 func (c *client) answered() {
 	op := c.pending
+	if (c.at.altered.tainted || c.at.diverged) && op.Kind != Put {
+		c.unknown() // nobody promises anything of what an altered store says
+		return
+	}
 	op.Return = c.w.now
 	if op.Kind == Put && len(op.Key) > 4 && op.Key[:4] == "own-" {
 		c.w.truth.acked[op.Key] = op.Value

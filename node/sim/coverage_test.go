@@ -37,6 +37,7 @@ func listedFaults() []listed {
 		{"log: misdirected write", damage("write misdirected")}, {"log: truncated segment", damage("segment truncated")},
 		{"log: missing segment", damage("segment missing")}, {"log: missing", damage("log missing")}, {"identity: bit flip", damage("bit flip in the identity")},
 		{"store: damage met while running", []string{"store found damaged while running"}}, {"store: damage met at the start", []string{"damaged store set aside"}},
+		{"state altered behind the member's back", []string{"state altered: found"}},
 		{"snapshot: damaged chunk", []string{"snapshot refused: a chunk was spoilt"}}, {"snapshot: cut off", []string{"snapshot cut off"}},
 		{"snapshot: resumed", []string{"snapshot resumed"}}, {"snapshot: receiver crashes between chunks", []string{"receiver of a snapshot crashes between"}},
 		{"snapshot: receiver crashes as it installs", []string{"receiver of a snapshot crashes as it is"}},

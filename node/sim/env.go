@@ -134,6 +134,7 @@ func (h *host) apply() {
 	if turn.Installed {
 		h.w.fault("snapshot installed")
 		h.rotten = false
+		h.stood()
 		log := &h.w.truth.of(h).log
 		log.restarting, log.restartAt, log.covered = true, turn.Index, turn.Index
 	}
@@ -215,6 +216,7 @@ func (h *host) Events(events []raft.Event) {
 	for _, e := range events {
 		h.w.story.line(h.w, h.id, "%v", e)
 		h.w.truth.event(h, e)
+		h.heedAttest(e)
 		h.ambush(e)
 	}
 }

@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"bytes"
+
 	pebblefs "github.com/cockroachdb/pebble/v2/vfs"
 
 	"raftsman.dev/node/kv"
@@ -19,6 +21,10 @@ type ground interface {
 	sicken(rules []memory.Rule)
 	// rot damages rows at rest, or with name what tells which of them are in force; false where it cannot.
 	rot(w *World, name bool) bool
+	// alter changes the value of a key behind the store's back; ok is false where it cannot. altered reports whether
+	// that still stands anywhere.
+	alter(w *World) (key []byte, ok bool)
+	altered() bool
 }
 
 // exportBytes is small, so that a snapshot is many chunks, and one that is cut off has something to go on from.
@@ -35,7 +41,7 @@ func (w *World) newGround() ground {
 type inMemory struct{ disk *memory.Disk }
 
 func (g inMemory) options() kv.Options {
-	return kv.Options{Engine: g.disk, CacheSlots: 64, ExportBytes: exportBytes, Hash: memory.Hash}
+	return kv.Options{Engine: g.disk, CacheSlots: 64, ExportBytes: exportBytes, PointEvery: pointEvery, Hash: memory.Hash}
 }
 
 func (g inMemory) applied(w *World) {
@@ -56,11 +62,26 @@ func (g inMemory) rot(w *World, name bool) bool {
 	return g.disk.Rot(w.rng)
 }
 
+// alter changes the last byte of the value: it stands at the end of a key's row.
+func (g inMemory) alter(w *World) (key []byte, ok bool) {
+	key, ok = g.disk.Alter(w.rng, func(key, row []byte) []byte {
+		if key[0] != 'k' || len(row) < 5 {
+			return nil
+		}
+		row = bytes.Clone(row)
+		row[len(row)-1] ^= 1
+		return row
+	})
+	return bytes.TrimPrefix(key, []byte("k")), ok
+}
+
+func (g inMemory) altered() bool { return g.disk.Altered() }
+
 // onPebble is a real Pebble over a file system in memory. Its goroutines decide when it flushes.
 type onPebble struct{ fs *pebblefs.MemFS }
 
 func (g onPebble) options() kv.Options {
-	return kv.Options{FS: g.fs, MemTableBytes: 256 << 10, BlockCacheBytes: 1 << 20, CacheSlots: 64, ExportBytes: exportBytes}
+	return kv.Options{FS: g.fs, MemTableBytes: 256 << 10, BlockCacheBytes: 1 << 20, CacheSlots: 64, ExportBytes: exportBytes, PointEvery: pointEvery}
 }
 
 func (g onPebble) applied(*World) {}
@@ -72,3 +93,7 @@ func (g onPebble) crash(*World) ground {
 func (g onPebble) sicken([]memory.Rule) {}
 
 func (g onPebble) rot(*World, bool) bool { return false }
+
+func (g onPebble) alter(*World) (key []byte, ok bool) { return nil, false }
+
+func (g onPebble) altered() bool { return false }

@@ -16,14 +16,15 @@ import (
 
 // host is the machine of one member: what survives a loss of power, and the process that does not.
 type host struct {
-	w     *World
-	id    raft.MemberID
-	name  string
-	boot  raft.Boot
-	disk  *vfs.Mem
-	shelf shelf
-	ill   illness // what is wrong with its disk, beyond the process
-	older *volume // a copy of its disk, from before
+	w       *World
+	id      raft.MemberID
+	name    string
+	boot    raft.Boot
+	disk    *vfs.Mem
+	shelf   shelf
+	altered alteration
+	ill     illness // what is wrong with its disk, beyond the process
+	older   *volume // a copy of its disk, from before
 	// ever is what it has seen of the others in all lives of its process.
 	ever map[raft.MemberID]transport.Seen
 	// standing names what the store stands on, or stood on last. rotten: that is damaged, known: and met at the next
@@ -62,6 +63,7 @@ type process struct {
 	cutOut     []*sending // the oldest first
 	full       bool       // its log found no space for a segment
 	space      raft.Space
+	diverged   bool // it was told that its state is not the majority's
 	harmed     bool // it has met damage in its store
 	aside      bool // a damaged store lies aside until asideUntil is applied
 	asideUntil raft.Index

@@ -41,7 +41,7 @@ func (h *host) serve(key string) (value string, ok bool) {
 // acknowledged to this client.
 func (c *client) glance(key string) {
 	h := c.at
-	if !h.up() || c.w.now < h.resumes || c.w.rng.IntN(3) > 0 {
+	if !h.up() || h.altered.tainted || h.diverged || c.w.now < h.resumes || c.w.rng.IntN(3) > 0 {
 		return
 	}
 	if _, ok := h.serve(key); !ok {

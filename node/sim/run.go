@@ -202,6 +202,7 @@ func (w *World) heal() {
 // mendOn is the operator in the healed world.
 func (w *World) mendOn() {
 	w.mend()
+	w.probeOn()
 	for _, id := range w.ids {
 		w.hosts[id].scrub()
 	}
@@ -216,7 +217,7 @@ func (w *World) settled() bool {
 		return false
 	}
 	for _, h := range all {
-		if !h.up() || h.store.Applied().Index < uint64(l.replica.Brief().Last) || !w.truth.sound(h) {
+		if !h.up() || h.store.Applied().Index < uint64(l.replica.Brief().Last) || !w.truth.sound(h) || h.altered.tainted || h.diverged {
 			return false
 		}
 	}

@@ -69,7 +69,7 @@ func (h *host) openStore() error {
 
 // replaceStore sets the damaged store aside and opens an empty one.
 func (h *host) replaceStore(harm error) error {
-	if !h.rotten {
+	if !h.rotten && !h.altered.marked {
 		h.w.fail("member %d holds a sound store for damaged: %w", h.id, harm)
 	}
 	if h.store != nil {
@@ -83,8 +83,13 @@ func (h *host) replaceStore(harm error) error {
 	if err := h.openStore(); err != nil {
 		return err
 	}
-	h.w.fault("damaged store set aside")
-	h.rotten = false
+	if h.altered.marked {
+		h.w.fault("altered store set aside")
+	} else {
+		h.w.fault("damaged store set aside")
+	}
+	h.rotten, h.altered.marked = false, false
+	h.stood()
 	return nil
 }
 

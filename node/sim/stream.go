@@ -81,6 +81,11 @@ func (s *stream) begin() {
 	if s.to != nil {
 		s.toLife = s.to.life
 	}
+	if s.sends() && s.from.altered.tainted {
+		s.from.standBack()
+		s.end(raft.Position{}, false)
+		return
+	}
 	if !s.whole() || s.to.receiving {
 		s.end(raft.Position{}, false)
 		return

@@ -142,6 +142,10 @@ func (t *truth) lookAtStore(h *host, s *seen) {
 		t.w.fail("member %d has applied %d, and has lost entry %d", h.id, applied.Index, hole)
 	}
 	s.applied = applied.Index
+	if h.altered.tainted {
+		t.lookAtTainted(h, applied)
+		return
+	}
 	first, known := t.effects[applied.Index]
 	if !known {
 		t.effects[applied.Index] = effect{applied.Effects, h.id}

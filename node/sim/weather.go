@@ -20,6 +20,7 @@ type Weather struct {
 	Partition, Heal, Clog, Throttle, Misdirect, Disconnect, Foreign            int64
 	Crash, Kill, Restart, AllCrash, Pause, Lag, Clock                          int64
 	SlowDisk, TornWrite, Sick, Rot, RotStore, TearStore, Empty, Swap, RollBack int64
+	Alter                                                                      int64
 	Membership, Transfer, Mend                                                 int64
 	// Members is the size to begin with, KeepEntries how short the logs are kept, Clients how many ask at once.
 	Members     int
@@ -59,6 +60,7 @@ func Draw(rng *rand.Rand) Weather {
 		TailBytes:   []int{256, 4 << 10, 32 << 20}[rng.IntN(3)],
 		Clients:     1 + rng.IntN(6),
 	}
+	w.Alter = some(30, 1500, 15_000)
 	if rng.IntN(20) == 0 {
 		w.Transfer = 50 + rng.Int64N(300) // a storm
 	}
@@ -95,6 +97,7 @@ func (w *World) begin() {
 	w.recur(w.weather.Empty, func() { w.emptyVolume(w.hosts[pick(w, w.ids)]) })
 	w.recur(w.weather.Swap, w.swapVolumes)
 	w.recur(w.weather.RollBack, func() { w.rollBack(w.hosts[pick(w, w.ids)]) })
+	w.recur(w.weather.Alter, func() { w.strike((*host).alter) })
 	w.recur(w.weather.Membership, w.reshape)
 	w.recur(w.weather.Transfer, w.transfer)
 	w.recur(w.weather.Mend, w.mend)

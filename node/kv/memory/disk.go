@@ -31,6 +31,7 @@ type Disk struct {
 		current     uint64 // 0 while there is none
 		spoilt      bool   // the name of the one in force does not verify
 		rules       []*ruleState
+		altered     []*row // rows that nobody wrote
 	}
 	bad atomic.Pointer[map[*row]bool] // what has rotted at rest; never changed, only replaced
 }
@@ -176,7 +177,7 @@ func (d *Disk) Clone() *Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c := New()
-	c.mu.current, c.mu.spoilt = d.mu.current, d.mu.spoilt
+	c.mu.current, c.mu.spoilt, c.mu.altered = d.mu.current, d.mu.spoilt, d.mu.altered
 	for number, g := range d.mu.generations {
 		c.mu.generations[number] = &generation{number: number, durable: g.durable, since: slices.Clone(g.since)}
 	}

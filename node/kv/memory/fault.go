@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 )
 
 // Op is a set of operations.
@@ -112,4 +113,51 @@ func (d *Disk) SpoilName() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.mu.spoilt = true
+}
+
+// Alter changes a row of the generation in force behind the back of who has it open, in every state in which it stands;
+// what reads it later finds nothing wrong. Among the rows that are durable and in the newest state one is drawn that
+// change has something to put in place of; nil and false when there is none.
+func (d *Disk) Alter(rng *rand.Rand, change func(key, value []byte) []byte) (key []byte, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	g := d.mu.generations[d.mu.current]
+	if g == nil || g.durable == nil {
+		return nil, false
+	}
+	all := g.durable.rows()
+	old := all[rng.IntN(len(all))]
+	value := change(old.key, old.value)
+	if value == nil || g.newest().get(old.key) != old {
+		return nil, false
+	}
+	r := &row{key: old.key, value: value}
+	alter := func(n *node) *node {
+		if n.get(old.key) != old {
+			return n
+		}
+		return n.set(r)
+	}
+	g.durable = alter(g.durable)
+	for i := range g.since {
+		g.since[i] = alter(g.since[i])
+	}
+	d.mu.altered = append(slices.Clone(d.mu.altered), r)
+	return r.key, true
+}
+
+// Altered reports whether a row that was altered still stands in any state of the generation in force.
+func (d *Disk) Altered() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	g := d.mu.generations[d.mu.current]
+	if g == nil {
+		return false
+	}
+	for _, r := range d.mu.altered {
+		if g.durable.get(r.key) == r || slices.ContainsFunc(g.since, func(n *node) bool { return n.get(r.key) == r }) {
+			return true
+		}
+	}
+	return false
 }

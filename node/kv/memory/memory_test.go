@@ -334,3 +334,58 @@ func TestPlaces(t *testing.T) {
 		t.Fatalf("the one in force was lost: %v", err)
 	}
 }
+
+// TestAlter: a row that was altered is read as it now is, without an error, in every state in which it stood, and after
+// a loss of power; what was pinned before and every other row are as they were; and it is gone once it is overwritten
+// in every state.
+func TestAlter(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 6))
+	d := New()
+	change := func(_, value []byte) []byte { return append(bytes.Clone(value), '!') }
+	if _, ok := d.Alter(rng, change); ok {
+		t.Fatal("a row of an empty disk was altered")
+	}
+	b, twin := open(t, d, 1, false), map[string]string{}
+	for range 20 {
+		if err := commit(t, rng, b, twin); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(b.Flush(), d.SetCurrent(1)); err != nil {
+		t.Fatal(err)
+	}
+	before, snap := tell(twin, nil, nil), b.NewSnapshot()
+	if _, ok := d.Alter(rng, func(_, _ []byte) []byte { return nil }); ok || d.Altered() {
+		t.Fatal("altered into nothing")
+	}
+	key, ok := d.Alter(rng, change)
+	if !ok || !d.Altered() {
+		t.Fatalf("not altered: %v, %v", ok, d.Altered())
+	}
+	was := twin[string(key)]
+	twin[string(key)] += "!"
+	after := tell(twin, nil, nil)
+	if after == before {
+		t.Fatal("nothing differs")
+	}
+	for name, newIter := range map[string]func(lo, hi []byte) (engine.Iterator, error){
+		"newest": b.NewIter, "durable": b.NewDurableIter, "after a loss of power": open(t, d.Crash(rng), 1, true).NewIter,
+	} {
+		if got := show(t, newIter, nil, nil); got != after {
+			t.Errorf("%s is %q, want %q", name, got, after)
+		}
+	}
+	if got := show(t, snap.NewIter, nil, nil); got != before {
+		t.Errorf("the snapshot is %q, want %q", got, before)
+	}
+	rows := b.NewBatch(0)
+	if err := errors.Join(rows.Set(key, []byte(was)), rows.Commit()); err != nil {
+		t.Fatal(err)
+	}
+	if !d.Altered() {
+		t.Error("what is durable is still altered, and Altered does not say so")
+	}
+	if err := b.Flush(); err != nil || d.Altered() {
+		t.Errorf("overwritten everywhere, and still altered: %v", err)
+	}
+}

@@ -1,0 +1,148 @@
+package sim
+
+import (
+	"raftsman.dev/node/kv"
+	"raftsman.dev/node/raft"
+	"raftsman.dev/node/replica"
+)
+
+// pointEvery is how many entries lie between two points of attestation: so few that a run passes many.
+const pointEvery = 16
+
+// alteration is what nobody but the world knows of a host's store: its state is not the others', from when a row was
+// altered until another store has taken its place. It outlives the process.
+type alteration struct {
+	tainted bool
+	marked  bool   // it was found, and the store marked: the next start makes it again
+	ever    bool   // it once was
+	key     string // the row's
+	value   []byte
+}
+
+// alter changes a row of a voter's store behind its back, on a minority at most, and has somebody look at it later:
+// what nobody asks for leaves no trace in what commands do.
+func (h *host) alter() {
+	w := h.w
+	halves, _ := w.electorate()
+	if !h.joined || h.ill.kind != "" || h.unsound() || h.diverged || !votes(halves, h.id) || !w.bearsStore(h, false) {
+		return
+	}
+	key, ok := h.ground().alter(w)
+	if !ok {
+		return
+	}
+	h.altered = alteration{tainted: true, ever: true, marked: h.altered.marked, key: string(key)}
+	value, _, err := h.value(h.altered.key)
+	if h.died(err) {
+		return
+	}
+	h.altered.value = []byte(value)
+	w.fault("state altered")
+	w.story.line(w, h.id, "its store is altered at %s", key)
+	for range 1 + w.rng.IntN(4) {
+		w.after(w.between(0, 5*second), func() { w.probe(h) })
+	}
+}
+
+func votes(halves [][]raft.MemberID, id raft.MemberID) bool {
+	for _, half := range halves {
+		for _, x := range half {
+			if x == id {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// probe lets a command depend on the row that was altered: it writes something else on that member.
+func (w *World) probe(h *host) {
+	l := w.leader()
+	if l == nil || w.now < l.resumes || !h.altered.tainted {
+		return
+	}
+	is := kv.Compare{Key: []byte(h.altered.key), Target: kv.CompareValue, Value: h.altered.value}
+	put := func(v string) []kv.Op { return []kv.Op{{Put: &kv.PutRequest{Key: []byte("probe"), Value: []byte(v)}}} }
+	p, err := l.replica.Register(kv.Command{Txn: kv.Txn{Compares: []kv.Compare{is}, Success: put("altered"), Failure: put("sound")}}, l.replica.Now())
+	if err == nil {
+		l.later(0, func() { l.replica.Propose([]*replica.Proposal{p}); l.pump() })
+	}
+}
+
+// probeOn lets what was altered be found in the healed world, with as many commands as lead to the next point.
+func (w *World) probeOn() {
+	for _, h := range w.living() {
+		for range pointEvery / 4 {
+			w.probe(h)
+		}
+	}
+}
+
+// heedAttest is what a member does about what attestation has found (node/attest.go): it serves no client from now on,
+// marks its store, and under an operator starts again at once. Only a member whose state was altered is ever named.
+func (h *host) heedAttest(e raft.Event) {
+	w := h.w
+	switch e := e.(type) {
+	case raft.Suspected:
+		for _, x := range w.hosts {
+			if x.altered.ever {
+				return
+			}
+		}
+		w.fail("member %d suspects the members' states at index %d, and none was altered", h.id, e.Index)
+	case raft.Diverged:
+		if x := w.hosts[e.Who]; x == nil || !x.altered.ever {
+			w.fail("member %d says that the state of member %d differs, which was not altered: %v", h.id, e.Who, e)
+		}
+		if e.Who == h.id {
+			h.foundAltered(e)
+		}
+	}
+}
+
+func (h *host) foundAltered(e raft.Diverged) {
+	w := h.w
+	if !h.altered.tainted {
+		w.fail("member %d takes its state for another than the majority's, and it is not: %v", h.id, e)
+	}
+	w.fault("state altered: found")
+	h.diverged, h.altered.marked = true, true
+	h.later(0, func() {
+		if err := h.dir.MarkStoreDamaged(e.String()); h.died(err) {
+			return
+		}
+		if w.calm || w.rng.IntN(2) == 0 {
+			h.kill()
+			return
+		}
+		h.later(w.between(second, 20*second), h.kill)
+	})
+}
+
+// stood is called when another state has taken the place of the altered one.
+func (h *host) stood() { h.altered.tainted = false }
+
+// lookAtTainted looks at an altered store that has applied something: once what was altered is overwritten everywhere,
+// and no command has had another effect than elsewhere, it is like the others.
+func (t *truth) lookAtTainted(h *host, applied kv.Applied) {
+	first, known := t.effects[applied.Index]
+	if known && first.sum == applied.Effects && !h.ground().altered() {
+		h.w.fault("state altered: overwritten before anybody asked")
+		h.stood()
+	}
+}
+
+// standBack keeps an altered state that was not found yet from going out as a snapshot: it would be on a majority before
+// anybody could tell. The leader stands still until another one leads.
+func (h *host) standBack() {
+	if h.diverged {
+		return
+	}
+	h.resumes = max(h.resumes, h.w.now+3*second)
+	life := h.life
+	h.w.after(3*second, func() {
+		if h.life == life {
+			h.wake()
+		}
+	})
+}
