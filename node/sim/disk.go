@@ -19,6 +19,8 @@ type illness struct {
 	once, forever bool
 	// full: there is no space, for a segment or at all.
 	full bool
+	// flushless: the store finds no space for what it flushes.
+	flushless bool
 	// damaged: what lies on the disk was changed, so that the start is to be refused.
 	damaged bool
 	// rolled: the volume is an older copy.
@@ -111,9 +113,11 @@ func (w *World) storeIllnesses() []illness {
 		r := memory.Rule{Ops: ops, Times: 1, After: w.rng.IntN(3), Err: syscall.EIO, Done: w.rng.IntN(4) == 0}
 		return illness{kind: "store: EIO once on " + kind, once: true, store: []memory.Rule{r}}
 	}
+	noFlush := illness{kind: "store: no space for a flush", flushless: true, store: []memory.Rule{{Ops: memory.OpFlush, Err: syscall.ENOSPC}}}
 	return []illness{
 		once("a commit", memory.OpCommit), once("a flush", memory.OpFlush), once("a switch", memory.OpSwitch),
 		once("opening", memory.OpOpen), once("a read", memory.OpRead),
+		noFlush, noFlush,
 		{kind: "store: EIO for ever", forever: true, store: []memory.Rule{{Ops: memory.OpChange, Err: syscall.EIO}}},
 	}
 }

@@ -123,6 +123,10 @@ func (h *host) ApplierReady() {
 }
 
 func (h *host) apply() {
+	if h.applierWaits() {
+		h.later(second, h.apply)
+		return
+	}
 	turn, err := h.replica.Applier().Run()
 	if h.died(err) {
 		return
@@ -138,7 +142,9 @@ func (h *host) apply() {
 		log := &h.w.truth.of(h).log
 		log.restarting, log.restartAt, log.covered = true, turn.Index, turn.Index
 	}
-	h.ground().applied(h.w)
+	if !h.ill.flushless {
+		h.ground().applied(h.w)
+	}
 	h.w.truth.look(h)
 	h.answer(func() {
 		h.replica.AppliedTo(turn)
@@ -172,37 +178,43 @@ func (h *host) CutLog(base raft.Base) {
 	if h.dies() {
 		return
 	}
-	h.later(h.w.between(millisecond, 10*millisecond)+h.diskDelay, func() {
-		err := h.store.Flush()
-		durable := uint64(0)
-		if err == nil {
-			durable, err = h.store.Durable()
-		}
-		if err == nil && durable < uint64(base.Position.Index) {
-			err = fmt.Errorf("%d is durable after a flush, the cut is at %v", durable, base.Position)
-		}
-		if err == nil {
-			err = h.log.Cut(base)
-		}
-		if h.outOfSpace(err) {
-			h.later(0, func() {
-				if err := h.replica.LogCut(base, replica.ErrNotDurable); err != nil {
-					h.w.fail("member %d: %w", h.id, err)
-				}
-				h.pump()
-			})
-			return
-		}
-		if h.died(err) {
-			return
-		}
-		h.w.fault("log cut")
-		h.w.truth.of(h).log.cut(base.Position.Index)
-		if err := h.replica.LogCut(base, nil); err != nil {
-			h.w.fail("member %d: %w", h.id, err)
-		}
-		h.pump()
-	})
+	h.later(h.w.between(millisecond, 10*millisecond)+h.diskDelay, func() { h.cutLog(base) })
+}
+
+func (h *host) cutLog(base raft.Base) {
+	err := h.store.Flush()
+	if h.storeWaits(err) {
+		h.later(second, func() { h.cutLog(base) })
+		return
+	}
+	durable := uint64(0)
+	if err == nil {
+		h.flushed()
+		durable, err = h.store.Durable()
+	}
+	if err == nil && durable < uint64(base.Position.Index) {
+		err = fmt.Errorf("%d is durable after a flush, the cut is at %v", durable, base.Position)
+	}
+	if err == nil {
+		err = h.log.Cut(base)
+	}
+	if h.outOfSpace(err) {
+		h.later(0, func() { h.logCut(base, replica.ErrNotDurable) })
+		return
+	}
+	if h.died(err) {
+		return
+	}
+	h.w.fault("log cut")
+	h.w.truth.of(h).log.cut(base.Position.Index)
+	h.logCut(base, nil)
+}
+
+func (h *host) logCut(base raft.Base, err error) {
+	if err := h.replica.LogCut(base, err); err != nil {
+		h.w.fail("member %d: %w", h.id, err)
+	}
+	h.pump()
 }
 
 // MembershipChanged needs nothing here: the network knows every host.

@@ -61,6 +61,8 @@ type process struct {
 	flights    map[raft.MemberID]*stream // snapshots that leave it
 	cutIn      *receiving
 	cutOut     []*sending // the oldest first
+	waits      bool       // its store, for space
+	unflushed  int        // turns of the applier since then
 	full       bool       // its log found no space for a segment
 	space      raft.Space
 	diverged   bool // it was told that its state is not the majority's

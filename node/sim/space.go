@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"syscall"
 
 	"raftsman.dev/node/raft"
 	"raftsman.dev/node/wal"
@@ -65,5 +66,46 @@ func (h *host) outOfSpace(err error) bool {
 		h.w.fault("log found no space, and goes on: " + h.ill.kind)
 	}
 	h.full = true
+	return true
+}
+
+// maxUnflushed is how many turns the applier takes while the store waits for space: then its memory tables are full.
+const maxUnflushed = 32
+
+// storeWaits notes that the store found no space for a flush. It waits, and tries again with the next measure, as
+// node/kv/lsm/space.go lets it; on a disk that has space it is a finding.
+func (h *host) storeWaits(err error) bool {
+	if !errors.Is(err, syscall.ENOSPC) || !h.ill.flushless {
+		return false
+	}
+	if !h.waits {
+		h.w.fault("store found no space for a flush, and waits")
+		h.w.story.line(h.w, h.id, "its store waits for space: %v", err)
+	}
+	h.waits = true
+	return true
+}
+
+// flushed notes that the store has found space.
+func (h *host) flushed() {
+	if h.waits {
+		h.w.fault("store found space again")
+	}
+	h.waits, h.unflushed = false, 0
+}
+
+// applierWaits reports whether the memory tables are full: then nothing is applied until there is space.
+func (h *host) applierWaits() bool {
+	if !h.waits {
+		return false
+	}
+	if h.unflushed++; h.unflushed <= maxUnflushed {
+		return false
+	}
+	if !h.ill.flushless {
+		h.flushed()
+		return false
+	}
+	h.w.fault("applier waits for space")
 	return true
 }

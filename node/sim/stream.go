@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"syscall"
 
 	"raftsman.dev/node/raft"
 	"raftsman.dev/node/snapshot"
@@ -245,6 +246,11 @@ func (s *stream) over(ok bool) {
 func (s *stream) install() {
 	s.installing = true
 	applied, err := s.in.image.Finish()
+	if errors.Is(err, syscall.ENOSPC) && s.to.ill.flushless {
+		s.to.w.fault("snapshot refused: no space for it")
+		s.refuse()
+		return
+	}
 	if s.to.died(err) {
 		s.cut()
 		return
