@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 
 	"raftsman.dev/node/raft"
 	"raftsman.dev/node/replica"
@@ -41,26 +42,36 @@ func (w *World) reshape() {
 		change.AddLearners = []raft.Member{{ID: id, Name: fmt.Sprint("m", id)}}
 		name = "membership change: add"
 	case len(incoming) > 3:
-		gone := pick(w, incoming)
-		if !w.bearsRemoval(incoming, gone) {
-			return
-		}
-		change.Remove = []raft.MemberID{gone}
+		change.Remove = []raft.MemberID{pick(w, incoming)}
 		name = "membership change: remove"
 	}
-	w.request(l, func(done chan<- replica.ChangeOutcome) { l.replica.Change(change, done) }, name)
+	w.change(l, incoming, change, name)
 }
 
-// bearsRemoval reports whether those who remain are a quorum of healthy copies. The leader itself takes a member whose
-// data were destroyed within the last election timeout for alive.
-func (w *World) bearsRemoval(voters []raft.MemberID, gone raft.MemberID) bool {
-	healthy := 0
+// change asks the leader for a membership change, unless it is not borne any more when the leader comes to it.
+func (w *World) change(l *host, voters []raft.MemberID, c raft.Change, name string) {
+	w.request(l, func(done chan<- replica.ChangeOutcome) {
+		if w.bearsChange(voters, c) {
+			l.replica.Change(c, done)
+		}
+	}, name)
+}
+
+// bearsChange reports whether a change leaves a quorum of voters that are there already and healthy, as the operator's
+// planner asks it. A leader takes a member whose data were just destroyed for alive, and a newcomer may hold entries of
+// a leader that is gone: then it refuses its vote, and cannot campaign before it knows of its seat.
+func (w *World) bearsChange(voters []raft.MemberID, c raft.Change) bool {
+	healthy, remain := 0, 0
 	for _, id := range voters {
-		if id != gone && !w.hosts[id].doomed() && !w.hosts[id].altered.tainted {
+		if slices.Contains(c.Remove, id) {
+			continue
+		}
+		remain++
+		if !w.hosts[id].doomed() && !w.hosts[id].altered.tainted {
 			healthy++
 		}
 	}
-	return healthy > (len(voters)-1)/2
+	return healthy == remain || healthy > (remain+len(c.Promote))/2
 }
 
 // transfer asks the leader to hand over, to anybody.

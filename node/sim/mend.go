@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"raftsman.dev/node/raft"
-	"raftsman.dev/node/replica"
 )
 
 // mend is the operator's part: members whose data are lost are replaced by new identities with empty disks, one
@@ -38,7 +37,7 @@ func (w *World) mend() {
 	default:
 		return
 	}
-	w.request(l, func(done chan<- replica.ChangeOutcome) { l.replica.Change(change, done) }, what)
+	w.change(l, voters, change, what)
 }
 
 // mostEver bounds the hosts that ever were, replacements included.
