@@ -23,6 +23,7 @@ type host struct {
 	disk    *vfs.Mem
 	shelf   shelf
 	altered alteration
+	scarred bool    // its log bears damage that was harmless: more may take what that one has left as the only proof
 	ill     illness // what is wrong with its disk, beyond the process
 	older   *volume // a copy of its disk, from before
 	// ever is what it has seen of the others in all lives of its process.

@@ -48,7 +48,7 @@ func (h *host) rotOnce() (done bool) {
 	if kind == "" {
 		return false
 	}
-	v, lost := h.judge(disk, single)
+	v, lost := h.judge(disk, single && !h.scarred)
 	switch {
 	case v == unprovable:
 		w.fault(kind + ": unprovable, not done")
@@ -63,6 +63,7 @@ func (h *host) rotOnce() (done bool) {
 	case v == repairable:
 		w.truth.of(h).log.lose(lost)
 	}
+	h.scarred = h.scarred || v == harmless
 	w.fault(kind + ": " + v.String())
 	w.story.line(w, h.id, "damaged: %s: %v %v", kind, v, lost)
 	h.disk = disk
