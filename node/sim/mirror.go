@@ -22,8 +22,9 @@ type mirror struct {
 	restartAt  raft.Index
 	// uncertain: the process ended in the middle of a write, which may be there or not.
 	uncertain bool
-	counted   uint64 // entries appended in this life, as the log counts them
-	repaired  uint64 // and lost ones brought back
+	counted   uint64     // entries appended in this life, as the log counts them
+	passed    raft.Index // how far the newest turn may have reached before it dropped entries again
+	repaired  uint64     // and lost ones brought back
 	// covered: the store has switched to a snapshot of so much, and needs no entry up to there.
 	covered raft.Index
 }
@@ -118,6 +119,7 @@ func (t *truth) readBack(h *host) {
 	m.counted = total
 	before := m.end()
 	m.proven = before
+	m.passed = before + n
 	repaired := h.log.Stats().Repaired
 	if m.restarting && t.restarted(h) {
 		*m = mirror{base: m.restartAt, counted: total, repaired: repaired}

@@ -231,6 +231,13 @@ func (t *truth) changed(h *host) {
 	}
 }
 
+// overtaken reports whether the newest turn of the log writer may have written an acknowledged entry and dropped it
+// again for a leader of a later term. The acknowledgement then does no harm: what that leader does not have was never
+// committed and will not be, for whoever elected it holds no such entry, or would have refused.
+func (s *seen) overtaken(h *host, term raft.Term, match raft.Index) bool {
+	return term < h.replica.Brief().Term && match <= s.log.passed
+}
+
 // left notes what the messages that leave a member promise: a vote, and that the term and the acknowledged entries
 // are durable.
 func (t *truth) left(h *host, msgs []raft.Message) {
@@ -250,7 +257,7 @@ func (t *truth) left(h *host, msgs []raft.Message) {
 				continue
 			}
 			t.promise(s, m.Term, 0)
-			if b.Match > s.log.end() {
+			if b.Match > s.log.end() && !s.overtaken(h, m.Term, b.Match) {
 				t.w.fail("member %d acknowledges entry %d, its log is durable up to %d", h.id, b.Match, s.log.end())
 			}
 			if hole := s.log.hole(h.replica.Brief().Commit); hole != 0 && hole <= b.Match && !s.log.restarting {
