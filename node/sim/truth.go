@@ -248,6 +248,8 @@ func (t *truth) left(h *host, msgs []raft.Message) {
 			if !b.Pre {
 				t.voted(h, m.Term, h.id)
 			}
+		case raft.Append: // who leads has voted for itself, also where it had to ask nobody else
+			t.voted(h, m.Term, h.id)
 		case raft.VoteReply:
 			if b.Granted && !b.Pre {
 				t.voted(h, m.Term, m.To)
