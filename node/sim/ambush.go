@@ -11,7 +11,7 @@ func (h *host) ambush(e raft.Event) {
 	switch e := e.(type) {
 	case raft.RoleChanged:
 		if h.w.chance(h.w.weather.Ambush) {
-			h.later(h.w.between(0, 400), func() {
+			h.strikeLater(h.w.between(0, 400), func() {
 				h.w.fault("power lost at a vote")
 				h.crash()
 			})
@@ -22,7 +22,7 @@ func (h *host) ambush(e raft.Event) {
 		}
 	case raft.HandingOver:
 		if h.w.chance(2 * h.w.weather.Ambush) {
-			h.w.after(h.w.between(0, 2*millisecond), func() { h.ambushTransfer(e) })
+			h.w.strikeAfter(h.w.between(0, 2*millisecond), func() { h.ambushTransfer(e) })
 		}
 	}
 }
@@ -31,7 +31,7 @@ func (h *host) ambush(e raft.Event) {
 // membership ends.
 func (h *host) ambushJoint(m raft.Membership) {
 	w := h.w
-	w.after(w.between(0, 5*millisecond), func() {
+	w.strikeAfter(w.between(0, 5*millisecond), func() {
 		switch w.rng.IntN(4) {
 		case 0:
 			w.fault("partition while joint")
@@ -59,7 +59,7 @@ func (h *host) ambushTransfer(e raft.HandingOver) {
 	if h.w.rng.IntN(2) == 0 {
 		end = h.w.hosts[e.To]
 	}
-	if end == nil || !end.up() || h.w.calm {
+	if end == nil || !end.up() {
 		return
 	}
 	h.w.fault("struck in a transfer")

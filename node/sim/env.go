@@ -40,13 +40,13 @@ func (h *host) WriterReady() {
 	delay := h.diskTime()
 	if !h.w.calm && h.w.chance(h.w.weather.CrashInWrite) {
 		// The power goes while something waits for the disk: what was promised too early is forgotten.
-		h.later(h.w.between(0, delay), func() {
+		h.strikeLater(h.w.between(0, delay), func() {
 			h.w.fault("power lost before a write")
 			h.crash()
 		})
 	}
 	if !h.w.calm && h.w.chance(h.w.weather.PauseInWrite) {
-		h.later(h.w.between(0, delay), func() {
+		h.strikeLater(h.w.between(0, delay), func() {
 			h.w.fault("paused in an fsync")
 			h.pause()
 		})

@@ -188,6 +188,9 @@ func (h *host) later(delay int64, do func()) {
 	})
 }
 
+// strikeLater lets a fault strike this life of the process, and after any pause, unless the world is calm by then.
+func (h *host) strikeLater(delay int64, strike func()) { h.later(delay, h.w.inChaos(strike)) }
+
 // paused reports whether the process stands still; then do happens when it goes on.
 func (h *host) paused(do func()) bool {
 	if h.w.now >= h.resumes {

@@ -52,9 +52,9 @@ func (s *stream) ambush() {
 		return
 	}
 	end := pick(w, []*host{s.from, s.to, nil, nil})
-	w.after(w.between(0, 80*millisecond), func() {
+	w.strikeAfter(w.between(0, 80*millisecond), func() {
 		switch {
-		case w.calm || !s.whole() || !s.to.receiving || s.installing:
+		case !s.whole() || !s.to.receiving || s.installing:
 		case end == nil:
 			s.broken = true
 		case end == s.to:
@@ -275,8 +275,8 @@ func (s *stream) ambushInstall() {
 	if w.calm || !w.chance(3*w.weather.Ambush) {
 		return
 	}
-	w.after(w.between(0, 5*millisecond), func() {
-		if !w.calm && s.installing && s.takes() {
+	w.strikeAfter(w.between(0, 5*millisecond), func() {
+		if s.installing && s.takes() {
 			w.fault("receiver of a snapshot crashes as it is installed")
 			s.to.crash()
 		}

@@ -108,11 +108,9 @@ func (w *World) recur(mean int64, do func()) {
 	if mean == 0 {
 		return
 	}
-	w.after(w.between(mean*millisecond/10, 2*mean*millisecond), func() {
-		if !w.calm {
-			do()
-			w.recur(mean, do)
-		}
+	w.strikeAfter(w.between(mean*millisecond/10, 2*mean*millisecond), func() {
+		do()
+		w.recur(mean, do)
 	})
 }
 

@@ -90,6 +90,19 @@ func (w *World) after(delay int64, do func()) {
 	w.agenda.push(event{at: w.now + max(delay, 0), order: w.order, do: do})
 }
 
+// strikeAfter puts a fault on the agenda, which does not strike any more once the world is calm: what heals everything
+// ends no fault that comes later.
+func (w *World) strikeAfter(delay int64, strike func()) { w.after(delay, w.inChaos(strike)) }
+
+// inChaos is a strike that a calm world is spared.
+func (w *World) inChaos(strike func()) func() {
+	return func() {
+		if !w.calm {
+			strike()
+		}
+	}
+}
+
 // runUntil lets everything happen up to a moment, or until the condition holds; false when it never did.
 func (w *World) runUntil(end int64, holds func() bool) bool {
 	for len(w.agenda) > 0 && w.agenda[0].at <= end && w.failed == nil {
