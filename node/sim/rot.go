@@ -110,10 +110,38 @@ func (h *host) judge(disk *vfs.Mem, single bool) (verdict, []raft.Position) {
 		}
 		return unprovable, nil
 	}
+	if h.shortens(base, found) {
+		return unprovable, nil
+	}
 	if lost := lostIn(found); len(lost) > 0 {
 		return repairable, lost
 	}
 	return harmless, nil
+}
+
+// shortens reports whether a damaged log, as it was found, is another one than the whole log would be. What the observer
+// remembers does not tell where the process ended in a write: entries before that may have been acknowledged, and be
+// committed only later.
+func (h *host) shortens(base raft.Base, found raft.Restored) bool {
+	log, whole, err := openLog(h.disk.Clone(), false, base)
+	if err != nil {
+		return false // it is refused, and no worse for the damage
+	}
+	if err := log.Close(); err != nil {
+		h.w.fail("member %d: close a log: %w", h.id, err)
+	}
+	was, is := mirrorOf(whole), mirrorOf(found)
+	if found.Hard != whole.Hard || is.end() != was.end() {
+		return true
+	}
+	for i := max(was.base, is.base) + 1; i <= was.end(); i++ {
+		before, _ := was.at(i)
+		after, _ := is.at(i)
+		if before.term != after.term {
+			return true
+		}
+	}
+	return false
 }
 
 // same is an error where two disks differ in a file.
