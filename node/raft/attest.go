@@ -157,9 +157,13 @@ func (c *Core) diverge(d Divergence) {
 	}
 }
 
-// attested takes a peer's answer.
+// attested takes a peer's answer. One that was found to differ and does not have that point any more may have another
+// state: it is asked like the others again.
 func (c *Core) attested(p *progress, r HeartbeatReply) {
 	a := &c.attest
+	if c.differs(p) && r.Point.Index == 0 {
+		p.divergence = Divergence{}
+	}
 	if r.Point.Index == 0 || r.Point.Index != a.asked.Index {
 		return
 	}

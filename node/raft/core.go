@@ -391,6 +391,7 @@ func (c *Core) met(id MemberID, boot Boot) {
 		return
 	}
 	c.boots[id] = boot
+	delete(c.attest.sums, id) // its state may be another one now
 	if p := c.peer(id); p != nil {
 		p.startOver()
 	}

@@ -71,7 +71,7 @@ func (w *World) probe(h *host) {
 
 // probeOn lets what was altered be found in the healed world, with as many commands as lead to the next point.
 func (w *World) probeOn() {
-	for _, h := range w.living() {
+	for _, h := range w.members() {
 		for range pointEvery / 4 {
 			w.probe(h)
 		}
