@@ -276,3 +276,36 @@ func TestTwoRestartsDoNotPartMembersForEver(t *testing.T) {
 		t.Fatalf("a heartbeat of life 3 after one of life 4 is answered by %+v", late)
 	}
 }
+
+// TestOldStateIsNotHeldAgainstTheNew: what the store had applied between the decision to install a snapshot and the
+// switch to it used to be kept as points of the new state; then a member with a sound state was told that it differs,
+// looked for itself, and agreed.
+func TestOldStateIsNotHeldAgainstTheNew(t *testing.T) {
+	for _, keep := range []bool{false, true} {
+		restored := Restored{Hard: HardState{Term: 1, Commit: 1}, Entries: Birth(Member{ID: 1, Name: "1"}).Entries}
+		base := Base{Position: Position{8, 1}, Config: 1, Membership: voters(3)}
+		if keep { // a log that goes on behind the snapshot, and a store that has nothing to go on from
+			restored = Restored{Base: Base{Position: Position{6, 1}, Config: 1, Membership: voters(3)}, Hard: HardState{Term: 1, Commit: 8}}
+			for i := Index(7); i <= 9; i++ {
+				e := Entry{Index: i, Term: 1, Kind: EntryNoop}
+				e.Seal()
+				restored.Entries = append(restored.Entries, e)
+			}
+		}
+		l := labOf(t, Config{ID: 1}, restored)
+		l.obey(2, 2)
+		l.local(SnapshotReceived{From: 2, Base: base})
+		l.local(Applied{Index: 4, Points: []Point{{4, 99}}})
+		l.local(Applied{Index: 8, Points: []Point{{8, 8}}, Installed: true})
+		for _, p := range []Point{{4, 4}, {8, 8}} {
+			l.step(2, 2, Heartbeat{Point: p, Diverged: true})
+		}
+		if d := l.Core.attest.diverged; d != (Divergence{}) {
+			t.Errorf("log kept %v: takes its state for different: %+v", keep, d)
+		}
+		l.step(2, 2, Heartbeat{Point: Point{8, 7}, Diverged: true})
+		if d := l.Core.attest.diverged; d.Index != 8 {
+			t.Errorf("log kept %v: does not know the point of its new state: %+v", keep, d)
+		}
+	}
+}

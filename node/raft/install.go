@@ -33,7 +33,6 @@ func (c *Core) keepLog(base Base) {
 	at := base.Position.Index
 	c.advanceCommit(at)
 	c.emitted = at
-	c.attest.forget()
 	c.out.Install = &Install{Base: base, KeepLog: true}
 	c.compact(base)
 }
@@ -48,7 +47,6 @@ func (c *Core) restartLog(base Base) {
 	case c.role != RoleFollower:
 		c.becomeFollower(c.hard.Term, 0, "")
 	}
-	c.attest.forget()
 	c.forgetLost(0, c.log.last.Index)
 	c.log.reset(base)
 	c.advanceCommit(at)

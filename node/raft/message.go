@@ -156,9 +156,11 @@ type Persisted struct {
 }
 
 // Applied says that everything up to Index is in the store, and which points of attestation it has passed (local).
+// Installed says that the store has switched to another state, of which the points are.
 type Applied struct {
-	Index  Index
-	Points []Point
+	Index     Index
+	Points    []Point
+	Installed bool
 }
 
 // Fetched answers a Fetch, whose To and Repair it repeats, with entries read back from the log (local). Entries

@@ -194,6 +194,9 @@ func (c *Core) stepLocal(body Body) error {
 		c.persisted(b.Seq)
 	case Applied:
 		c.applied = max(c.applied, b.Index)
+		if b.Installed {
+			c.attest.forget()
+		}
 		c.attest.pass(b.Points)
 		c.trim()
 	case Fetched:

@@ -206,7 +206,7 @@ func (w *world) install(n *node, in *Install) {
 	if in.KeepLog {
 		n.cut(in.Base)
 	}
-	_ = n.core.Step(Message{Body: Applied{Index: n.applied}})
+	_ = n.core.Step(Message{Body: Applied{Index: n.applied, Installed: true}})
 }
 
 // answers notes what this member's clients are told.

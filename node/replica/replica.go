@@ -307,7 +307,7 @@ func (r *Replica) AppliedTo(t AppliedTurn) {
 	if t.Installed {
 		r.installed()
 	}
-	r.step(raft.Applied{Index: t.Index, Points: t.Points})
+	r.step(raft.Applied{Index: t.Index, Points: t.Points, Installed: t.Installed})
 	r.reads.serve(r.applied)
 	r.maybeCut()
 }

@@ -19,6 +19,9 @@ type alteration struct {
 	value   []byte
 }
 
+// pending reports whether the store, altered or marked because it was, is to be made again.
+func (a *alteration) pending() bool { return a.tainted || a.marked }
+
 // alter changes a row of a voter's store behind its back, on a minority at most, and has somebody look at it later:
 // what nobody asks for leaves no trace in what commands do.
 func (h *host) alter() {

@@ -61,7 +61,7 @@ func (w *World) change(l *host, voters []raft.MemberID, c raft.Change, name stri
 // planner asks it. A leader takes a member whose data were just destroyed for alive, and a newcomer may hold entries of
 // a leader that is gone: then it refuses its vote, and cannot campaign before it knows of its seat.
 func (w *World) bearsChange(voters []raft.MemberID, c raft.Change) bool {
-	sound := func(id raft.MemberID) bool { return !w.hosts[id].doomed() && !w.hosts[id].altered.tainted }
+	sound := func(id raft.MemberID) bool { return !w.hosts[id].doomed() && !w.hosts[id].altered.pending() }
 	for _, id := range c.Promote {
 		if !sound(id) {
 			return false

@@ -119,7 +119,7 @@ func (w *World) dispensable(halves [][]raft.MemberID, without *host, i raft.Inde
 }
 
 // unsound reports whether a host's store is damaged, or waits for a peer's.
-func (h *host) unsound() bool { return h.rotten || h.rebuilding || h.altered.tainted }
+func (h *host) unsound() bool { return h.rotten || h.rebuilding || h.altered.pending() }
 
 // bearsStore reports whether a host's store may be damaged. Where it is not met at once, the log may go on to lose
 // what a new store would need, and it counts like a copy that is gone.
@@ -158,7 +158,7 @@ func (w *World) rebuildable(halves [][]raft.MemberID, without *host) bool {
 			x := w.hosts[id]
 			switch {
 			case x == without || x.doomed() || !x.unsound():
-			case x.rotten && !x.known, x.altered.tainted:
+			case x.rotten && !x.known, x.altered.pending():
 				if !w.few(halves, without) {
 					return false
 				}

@@ -24,7 +24,7 @@ func openLog(fsys vfs.FS, create bool, covered raft.Base) (*wal.Log, raft.Restor
 // first: a change that nobody can find out, because nothing proves what it took, is not made.
 func (h *host) rot() {
 	w := h.w
-	if !h.joined || h.ill.kind != "" || h.rotten || h.altered.tainted || !w.certain() { // an unjoined one has nothing to lose
+	if !h.joined || h.ill.kind != "" || h.rotten || h.altered.pending() || !w.certain() { // an unjoined one has nothing to lose
 		return
 	}
 	if h.up() {
