@@ -22,11 +22,17 @@ type alteration struct {
 // pending reports whether the store, altered or marked because it was, is to be made again.
 func (a *alteration) pending() bool { return a.tainted || a.marked }
 
-// alter changes a row of a voter's store behind its back, on a minority at most, and has somebody look at it later:
-// what nobody asks for leaves no trace in what commands do.
+// alter changes a row of a voter's store behind its back, one store at a time, and has somebody look at it later: what
+// nobody asks for leaves no trace in what commands do. Two of five could be the only ones that the others can get a
+// state from.
 func (h *host) alter() {
 	w := h.w
 	halves, _ := w.electorate()
+	for _, x := range w.hosts {
+		if x.altered.pending() {
+			return
+		}
+	}
 	if !h.joined || h.ill.kind != "" || h.unsound() || h.diverged || !votes(halves, h.id) || !w.bearsStore(h, false) {
 		return
 	}

@@ -26,7 +26,7 @@
 // and attest.go, after node/repair.go, space.go, sending.go, receiving.go and attest.go of package node). There is one
 // version of the peer protocol so far, and so no member with the previous one.
 //
-// A store is altered behind its back on a minority, and the plan keeps it one: who has such a state, and was not found
+// A store is altered behind its back, one at a time, and the plan keeps it one: who has such a state, and was not found
 // yet, sends no snapshot of it. Found it must be by the end of the healing, and nobody else may be named. What an
 // altered store tells a client until then counts for nothing.
 //
