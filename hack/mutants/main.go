@@ -30,7 +30,7 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.only, "only", "", "plant only bugs whose name contains this")
-	flag.DurationVar(&o.patience, "patience", 2*time.Minute, "how long the simulator looks for each bug")
+	flag.DurationVar(&o.patience, "patience", 5*time.Minute, "how long the simulator looks for each bug")
 	flag.BoolVar(&o.simOnly, "sim-only", false, "ask the simulator alone")
 	flag.BoolVar(&o.all, "all", false, "ask every suite, also those after the first that has caught the bug")
 	flag.BoolVar(&o.check, "check", false, "only plant and compile: do the pieces still fit the source?")

@@ -29,7 +29,7 @@ func one(name, file, from, to string) bug { return bug{name, []piece{{file, from
 // planted are the bugs that the checks must catch.
 func planted() []bug {
 	var all []bug
-	for _, some := range [][]bug{elections(), reads(), storage(), membership(), duplicates(), more()} {
+	for _, some := range [][]bug{elections(), reads(), storage(), membership(), duplicates(), more(), crossings()} {
 		all = append(all, some...)
 	}
 	return all
@@ -133,5 +133,21 @@ func more() []bug {
 			"		r.write(out.Persist, out.Late)\n", "		r.send(out.Late)\n		r.write(out.Persist, nil)\n"),
 		one("the log restarted before the store has switched to a snapshot", "node/replica/pump.go",
 			"	if r.switching {\n		r.held = append(r.held, heldBatch{b, late})\n		return\n	}", "	if r.switching && len(r.held) > 1<<30 {\n		return\n	}"),
+	}
+}
+
+// crossings are bugs where log, store and core meet: each room by itself is right.
+func crossings() []bug {
+	return []bug{
+		one("the vote forgotten where the log begins anew at the store's position", "node/replica/replica.go",
+			"		if found.Hard.Term < at.Term {", "		if found.Hard.Term <= at.Term {"),
+		one("what is queued for the log taken for written", "node/replica/replica.go",
+			"		r.step(raft.Persisted{Seq: w.Seq})", "		r.step(raft.Persisted{Seq: max(w.Seq, r.given)})"),
+		one("the log cut before what it was given is written", "node/replica/repair.go",
+			"!r.cutting && r.written >= k.after {", "!r.cutting {"),
+		one("answers that waited for a switch forgotten", "node/replica/pump.go",
+			"		r.queue(h.batch, h.late)\n	}\n	r.held = nil", "		r.queue(h.batch, nil)\n	}\n	r.held = nil"),
+		one("writes that waited for a switch in the wrong order", "node/replica/pump.go",
+			"	for _, h := range r.held {\n		r.queue(h.batch, h.late)\n	}", "	for i := range r.held {\n		h := r.held[len(r.held)-1-i]\n		r.queue(h.batch, h.late)\n	}"),
 	}
 }
