@@ -11,14 +11,14 @@ import (
 )
 
 const (
-	damagedFile  = "store-damaged"
-	storeAside   = "aside-store"
-	maxDamageWhy = 1 << 10
+	damagedFile = "store-damaged"
+	storeAside  = "aside-store"
+	maxWhy      = 1 << 10
 )
 
 // MarkStoreDamaged notes durably that the store is not to be used again, and why. Safe beside everything else.
 func (d *Dir) MarkStoreDamaged(why string) error {
-	if err := vfs.WriteFile(d.fs, d.path, damagedFile, []byte(why[:min(len(why), maxDamageWhy)])); err != nil {
+	if err := d.mark(damagedFile, why); err != nil {
 		return fmt.Errorf("mark the store of data directory %s as damaged: %w", d.path, err)
 	}
 	return nil
@@ -26,13 +26,23 @@ func (d *Dir) MarkStoreDamaged(why string) error {
 
 // StoreDamage is why the store is not to be used again, "" if it may be.
 func (d *Dir) StoreDamage() (string, error) {
-	marked, err := d.has(damagedFile)
-	if err != nil || !marked {
+	return d.marked(damagedFile, "it was found damaged while the member ran")
+}
+
+// mark writes durably a file that says why something in the directory is not to be used.
+func (d *Dir) mark(name, why string) error {
+	return vfs.WriteFile(d.fs, d.path, name, []byte(why[:min(len(why), maxWhy)]))
+}
+
+// marked is what such a file says, otherwise if that cannot be read: that it is there says enough. "" is no mark.
+func (d *Dir) marked(name, otherwise string) (string, error) {
+	there, err := d.has(name)
+	if err != nil || !there {
 		return "", err
 	}
-	why, err := vfs.ReadFile(d.fs, filepath.Join(d.path, damagedFile), maxDamageWhy)
+	why, err := vfs.ReadFile(d.fs, filepath.Join(d.path, name), maxWhy)
 	if err != nil || len(why) == 0 {
-		return "it was found damaged while the member ran", nil // that the mark is there says enough
+		return otherwise, nil
 	}
 	return string(why), nil
 }

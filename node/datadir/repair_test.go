@@ -44,7 +44,7 @@ func TestDamagedStoreIsSetAside(t *testing.T) {
 	if why, err := d.StoreDamage(); why != "" || err != nil {
 		t.Fatalf("a sound store is damaged: %q, %v", why, err)
 	}
-	long := strings.Repeat("x", 2*maxDamageWhy)
+	long := strings.Repeat("x", 2*maxWhy)
 	if err := errors.Join(d.MarkStoreDamaged("block 3"), d.MarkStoreDamaged(long), d.MarkStoreDamaged("block 4"), d.Close()); err != nil {
 		t.Fatal(err)
 	}

@@ -1,21 +1,13 @@
 package datadir
 
-import (
-	"fmt"
-	"path/filepath"
+import "fmt"
 
-	"raftsman.dev/node/vfs"
-)
-
-const (
-	rolledBackFile   = "rolled-back"
-	maxRolledBackWhy = 1 << 10
-)
+const rolledBackFile = "rolled-back"
 
 // MarkRolledBack notes durably that the directory is an older copy of itself, and how that is known: Open refuses it
 // from now on. Safe beside everything else.
 func (d *Dir) MarkRolledBack(why string) error {
-	if err := vfs.WriteFile(d.fs, d.path, rolledBackFile, []byte(why[:min(len(why), maxRolledBackWhy)])); err != nil {
+	if err := d.mark(rolledBackFile, why); err != nil {
 		return fmt.Errorf("mark data directory %s as rolled back: %w", d.path, err)
 	}
 	return nil
@@ -23,13 +15,9 @@ func (d *Dir) MarkRolledBack(why string) error {
 
 // rolledBack refuses a directory with that mark.
 func (d *Dir) rolledBack() error {
-	marked, err := d.has(rolledBackFile)
-	if err != nil || !marked {
+	why, err := d.marked(rolledBackFile, "it was found to be an older copy of itself; remove the member from the cluster and let a new one replace it")
+	if err != nil || why == "" {
 		return err
-	}
-	why, err := vfs.ReadFile(d.fs, filepath.Join(d.path, rolledBackFile), maxRolledBackWhy)
-	if err != nil || len(why) == 0 {
-		why = []byte("it was found to be an older copy of itself; remove the member from the cluster and let a new one replace it") // that the mark is there says enough
 	}
 	return fmt.Errorf("data directory %s must not be used again: %s: %w", d.path, why, ErrCorrupt)
 }

@@ -14,7 +14,7 @@ func TestRolledBackStaysRefused(t *testing.T) {
 	disk := vfs.NewMem()
 	d := open(t, disk, "a")
 	why := "member b has seen boot 9, and this is boot 4"
-	if err := errors.Join(d.Join(7), d.MarkRolledBack(why+strings.Repeat(".", maxRolledBackWhy)), d.Close()); err != nil {
+	if err := errors.Join(d.Join(7), d.MarkRolledBack(why+strings.Repeat(".", maxWhy)), d.Close()); err != nil {
 		t.Fatal(err)
 	}
 	for coin := range uint64(20) {
