@@ -104,13 +104,7 @@ func (t *Transport) recognise(c net.Conn, in *hello, adopt bool) (refusal, error
 
 // refuted ends all that this member says and hears: whatever it would do, it may have promised otherwise.
 func (t *Transport) refuted(by Identity, err error) error {
-	t.mu.Lock()
-	t.mu.closed = true
-	for c := range t.mu.conns {
-		c.Close()
-	}
-	t.mu.Unlock()
-	t.stop()
+	t.hangUp()
 	err = fmt.Errorf("member %v (%s) knows better: %w", by.Member, by.Name, err)
 	t.cfg.Handler.RolledBack(err)
 	return err

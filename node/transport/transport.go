@@ -203,6 +203,14 @@ func (t *Transport) Peers() []PeerStatus {
 
 // Close ends every connection and waits for every goroutine.
 func (t *Transport) Close() error {
+	t.hangUp()
+	err := t.cfg.Listener.Close()
+	t.wg.Wait()
+	return err
+}
+
+// hangUp ends every connection, and lets none begin.
+func (t *Transport) hangUp() {
 	t.mu.Lock()
 	t.mu.closed = true
 	for c := range t.mu.conns {
@@ -210,9 +218,6 @@ func (t *Transport) Close() error {
 	}
 	t.mu.Unlock()
 	t.stop()
-	err := t.cfg.Listener.Close()
-	t.wg.Wait()
-	return err
 }
 
 // connect dials one address and makes sure that member meant answers there (0: whoever).
