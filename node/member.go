@@ -170,7 +170,7 @@ func draw() uint64 {
 func (m *Member) assemble(restored raft.Restored) error {
 	m.transport = transport.New(transport.Config{
 		Self: m.identity, Listener: m.ports.peer, Handler: m, Discover: m.discover,
-		Held: held(restored), Committed: m.committed,
+		Held: transport.HeldBy(restored), Committed: m.committed,
 		Log: func(message string, kv ...any) { m.cfg.Log.V(1).Info(message, kv...) },
 	})
 	election := m.cfg.ticks(m.cfg.ElectionTimeout)

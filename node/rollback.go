@@ -29,15 +29,6 @@ func drawLife() uint64 {
 	panic("the system's random source yields zeroes only")
 }
 
-// held is what the disk held when this boot began.
-func held(restored raft.Restored) transport.Held {
-	last := restored.Base.Position.Index
-	if n := len(restored.Entries); n > 0 {
-		last = restored.Entries[n-1].Index
-	}
-	return transport.Held{Term: restored.Hard.Term, Last: last}
-}
-
 // committed tells the transport a commit index with a term in which, or after which, it became known: the owner
 // stores the term first.
 func (m *Member) committed() (raft.Index, raft.Term) {

@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"slices"
+
 	"raftsman.dev/node/kv"
 	"raftsman.dev/node/raft"
 	"raftsman.dev/node/replica"
@@ -54,14 +56,7 @@ func (h *host) alter() {
 }
 
 func votes(halves [][]raft.MemberID, id raft.MemberID) bool {
-	for _, half := range halves {
-		for _, x := range half {
-			if x == id {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(halves, func(half []raft.MemberID) bool { return slices.Contains(half, id) })
 }
 
 // probe lets a command depend on the row that was altered: it writes something else on that member.

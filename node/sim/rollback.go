@@ -97,10 +97,7 @@ func (h *host) outdated(held transport.Held) (promised bool, why error) {
 // compare is the last step of a start: a member that was seen in a later state has an older volume. Nothing that
 // anybody has ever seen may refute a right one.
 func (h *host) compare(restored raft.Restored) error {
-	held := transport.Held{Term: restored.Hard.Term, Last: restored.Base.Position.Index}
-	if n := len(restored.Entries); n > 0 {
-		held.Last = restored.Entries[n-1].Index
-	}
+	held := transport.HeldBy(restored)
 	promised, why := h.outdated(held)
 	switch {
 	case promised && why == nil:

@@ -16,6 +16,11 @@ type Held struct {
 	Last raft.Index // of the log, lost entries included
 }
 
+// HeldBy is that of a disk as it was found at the start.
+func HeldBy(found raft.Restored) Held {
+	return Held{Term: found.Hard.Term, Last: found.Base.Position.Index + raft.Index(len(found.Entries))}
+}
+
 // Claim is what a member has said of its own disk, the highest of each. Boot is that of the newest claim.
 type Claim struct {
 	Boot raft.Boot
