@@ -48,7 +48,9 @@ func (h *host) rotOnce() (done bool) {
 	if kind == "" {
 		return false
 	}
-	v, lost := h.judge(disk, single && !h.scarred)
+	// What lies damaged already may have left its second copy as the only proof that it was there.
+	sound := !h.scarred && w.truth.of(h).log.hole(0) == 0
+	v, lost := h.judge(disk, single && sound)
 	switch {
 	case v == unprovable:
 		w.fault(kind + ": unprovable, not done")
