@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"math"
 	"slices"
 
 	"raftsman.dev/node/kv"
@@ -35,7 +36,7 @@ func (h *host) alter() {
 			return
 		}
 	}
-	if !h.joined || h.ill.kind != "" || h.unsound() || h.diverged || !votes(halves, h.id) || !w.bearsStore(h, false) {
+	if !h.joined || h.ill.kind != "" || h.unsound() || h.diverged || !votes(halves, h.id) || !w.bearsStore(h, false) || !w.reach(halves) {
 		return
 	}
 	key, ok := h.ground().alter(w)
@@ -121,6 +122,35 @@ func (h *host) foundAltered(e raft.Diverged) {
 		}
 		h.later(w.between(second, 20*second), h.kill)
 	})
+}
+
+// reach reports whether every voter's log is whole and ends where every other's has not been cut yet: then nobody needs
+// a snapshot of anybody.
+func (w *World) reach(halves [][]raft.MemberID) bool {
+	first, last := raft.Index(0), raft.Index(math.MaxInt64)
+	for _, half := range halves {
+		for _, id := range half {
+			x := w.hosts[id]
+			log := &w.truth.of(x).log
+			if !x.joined || x.doomed() || x.unsound() || log.hole(0) != 0 || log.restarting {
+				return false
+			}
+			first, last = max(first, log.base), min(last, log.end())
+		}
+	}
+	return first <= last
+}
+
+// hoards reports whether all logs are to be kept as they are: while a voter's store is altered, what a log loses could be
+// had from that store's snapshot alone, which does not go out.
+func (w *World) hoards() bool {
+	halves, _ := w.electorate()
+	for _, half := range halves {
+		if slices.ContainsFunc(half, func(id raft.MemberID) bool { return w.hosts[id].altered.pending() }) {
+			return true
+		}
+	}
+	return false
 }
 
 // stood is called when another state has taken the place of the altered one.

@@ -195,6 +195,10 @@ func (h *host) cutLog(base raft.Base) {
 	if err == nil && durable < uint64(base.Position.Index) {
 		err = fmt.Errorf("%d is durable after a flush, the cut is at %v", durable, base.Position)
 	}
+	if err == nil && h.w.hoards() {
+		h.later(0, func() { h.logCut(base, replica.ErrNotDurable) })
+		return
+	}
 	if err == nil {
 		err = h.log.Cut(base)
 	}
