@@ -74,13 +74,25 @@ func (w *World) probe(h *host) {
 	}
 }
 
-// probeOn lets what was altered be found in the healed world, with as many commands as lead to the next point.
+// probeOn lets what was altered be found in the healed world, with as many commands as lead to the next point. Nobody can
+// ask for what is overwritten: that is gone from the disk, too, once the store has flushed.
 func (w *World) probeOn() {
 	for _, h := range w.members() {
 		for range pointEvery / 4 {
 			w.probe(h)
 		}
+		if h.up() && h.altered.tainted {
+			h.later(0, h.flush)
+		}
 	}
+}
+
+func (h *host) flush() {
+	err := h.store.Flush()
+	if h.storeWaits(err) || h.died(err) {
+		return
+	}
+	h.flushed()
 }
 
 // heedAttest is what a member does about what attestation has found (node/attest.go): it serves no client from now on,
