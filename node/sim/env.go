@@ -196,7 +196,7 @@ func (h *host) cutLog(base raft.Base) {
 		err = fmt.Errorf("%d is durable after a flush, the cut is at %v", durable, base.Position)
 	}
 	if err == nil && h.w.hoards() {
-		h.later(0, func() { h.logCut(base, replica.ErrNotDurable) })
+		h.later(second, func() { h.cutLog(base) })
 		return
 	}
 	if err == nil {

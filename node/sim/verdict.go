@@ -28,6 +28,6 @@ func (t *truth) end(members []*host) error {
 // sound reports whether nothing of what a member had lost is lost still: it was brought back, replaced or cut, or is
 // behind a snapshot.
 func (t *truth) sound(h *host) bool {
-	b := h.replica.Brief()
-	return !h.rotten && !h.aside && b.Lost == 0 && !b.Rebuilding && t.of(h).log.hole(0) == 0
+	b, log := h.replica.Brief(), &t.of(h).log
+	return !h.rotten && !h.aside && b.Lost == 0 && !b.Rebuilding && log.hole(log.covered) == 0
 }
