@@ -80,17 +80,14 @@ func (h *host) replaceStore(harm error) error {
 	if err := h.dir.SetStoreAside(); err != nil {
 		return err
 	}
-	if err := h.openStore(); err != nil {
-		return err
-	}
 	if h.altered.marked {
 		h.w.fault("altered store set aside")
 	} else {
 		h.w.fault("damaged store set aside")
 	}
-	h.rotten, h.altered.marked = false, false
+	h.rotten, h.altered.marked = false, false // also where there is no space for another one yet
 	h.stood()
-	return nil
+	return h.openStore()
 }
 
 // settleStore removes the store that was set aside once the new one has applied what was known to be committed when
