@@ -85,7 +85,7 @@ func (h *host) replaceStore(harm error) error {
 	} else {
 		h.w.fault("damaged store set aside")
 	}
-	h.rotten, h.altered.marked = false, false // also where there is no space for another one yet
+	h.rotten, h.altered.marked, h.standing = false, false, "" // also where there is no place for another one yet
 	h.stood()
 	return h.openStore()
 }
