@@ -50,13 +50,26 @@ func (b *batch) command(raw []byte) (Result, error) {
 	if !b.admit(&c) {
 		return Result{ID: c.ID, Duplicate: true, Revision: b.meta.revision}, nil
 	}
-	if c.Open {
-		b.meta.opened = true
-		return Result{ID: c.ID, Revision: b.meta.revision}, nil
-	}
-	res, err := b.txn(&c.Txn)
+	res, err := b.perform(&c)
 	res.ID = c.ID
 	return res, err
+}
+
+func (b *batch) perform(c *Command) (Result, error) {
+	switch c.kind() {
+	case bodyOpen:
+		b.meta.opened = true
+		return Result{Revision: b.meta.revision}, nil
+	case bodyCompact:
+		return b.compact(c.Compact)
+	case bodyGrant:
+		return b.grant(c.Grant)
+	case bodyRevoke:
+		return b.revoke(c.Revoke)
+	case bodyCheckpoint:
+		return b.checkpoint(c.Checkpoint)
+	}
+	return b.txn(&c.Txn)
 }
 
 func (b *batch) admit(c *Command) bool {
@@ -85,16 +98,11 @@ func (b *batch) txn(t *Txn) (Result, error) {
 		return Result{}, err
 	}
 	w := &writing{batch: b, next: b.meta.revision + 1}
-	if chosen.pinned() {
-		w.undo = map[string]*KeyValue{}
-	}
 	res, err := w.run(&chosen)
 	if err != nil {
 		return Result{}, err
 	}
-	if w.wrote {
-		b.meta.revision = w.next
-	}
+	w.finish()
 	res.Revision = b.meta.revision
 	return res, nil
 }
@@ -104,9 +112,13 @@ type writing struct {
 	*batch
 	next  Revision
 	wrote bool
-	// undo holds what the batch knew, before the transaction, of each key that it wrote: nil for nothing.
-	// It is kept only for a transaction with a read at an explicit revision.
-	undo map[string]*KeyValue
+}
+
+// finish moves the revision if something was written.
+func (w *writing) finish() {
+	if w.wrote {
+		w.meta.revision = w.next
+	}
 }
 
 func (w *writing) revision() Revision {
@@ -146,111 +158,57 @@ func (w *writing) run(b *branch) (Result, error) {
 	return res, nil
 }
 
-// read sees the transaction's own writes, unless it names the revision before them.
+// read sees the transaction's own writes, unless it names a revision: then that one.
 func (w *writing) read(r *RangeRequest) (*RangeResult, error) {
 	if !w.wrote || r.Revision <= 0 {
 		return readRange(w, r)
 	}
-	res, err := readRange(w.before(), r)
-	if err == nil {
-		res.Revision = w.revision()
+	then, err := w.then(r.Revision)
+	if err != nil {
+		return nil, err
 	}
-	return res, err
-}
-
-// before is the batch as it was when the transaction began.
-func (w *writing) before() *batch {
-	b := &batch{s: w.s, meta: w.meta}
-	for i := range w.writes.list {
-		p := w.writes.list[i]
-		if old, ours := w.undo[string(p.kv.Key)]; !ours {
-			b.writes.put(p)
-		} else if old != nil {
-			p.kv = *old
-			b.writes.put(p)
-		}
-	}
-	return b
+	return readRangeOf(then, r, w.revision())
 }
 
 func (w *writing) put(p *PutRequest) (*PutResult, error) {
 	res := &PutResult{}
 	kv := KeyValue{Key: p.Key, Value: p.Value, Lease: p.Lease, ModRevision: w.next, CreateRevision: w.next, Version: 1}
-	look := p.PrevKV || p.IgnoreValue || p.IgnoreLease
-	if look {
-		old, ok, err := w.get(p.Key)
+	hash := w.s.hash(p.Key)
+	was, err := w.prior(p.Key, hash)
+	if err != nil {
+		return nil, err
+	}
+	if was.version > 0 {
+		kv.CreateRevision, kv.Version = was.create, was.version+1
+		if p.IgnoreLease {
+			kv.Lease = was.lease
+		}
+	}
+	if was.version > 0 && (p.PrevKV || p.IgnoreValue) {
+		old, _, err := w.get(p.Key)
 		if err != nil {
 			return nil, err
 		}
-		if ok {
-			kv.CreateRevision, kv.Version = old.CreateRevision, old.Version+1
-			if p.IgnoreValue {
-				kv.Value = old.Value
-			}
-			if p.IgnoreLease {
-				kv.Lease = old.Lease
-			}
-			if p.PrevKV {
-				res.Prev = &old
-			}
+		if p.IgnoreValue {
+			kv.Value = old.Value
+		}
+		if p.PrevKV {
+			res.Prev = &old
 		}
 	}
-	hash := w.s.hash(p.Key)
-	if !look {
-		if err := w.succeed(&kv, hash); err != nil {
-			return nil, err
-		}
-	}
-	w.write(kv, hash)
-	return res, nil
+	return res, w.write(kv, hash, was)
 }
 
-// succeed continues the version that the key has, from the batch, the cache, or the database.
-func (w *writing) succeed(kv *KeyValue, hash uint64) error {
-	if p := w.writes.find(kv.Key, hash); p != nil {
-		if p.kv.Version > 0 {
-			kv.CreateRevision, kv.Version = p.kv.CreateRevision, p.kv.Version+1
-		}
-		return nil
-	}
-	old, ok := w.s.cache.get(kv.Key, hash)
-	if !ok {
-		var err error
-		if old, err = w.s.lookup(kv.Key, hash); err != nil {
-			return err
-		}
-	}
-	if old.version > 0 {
-		kv.CreateRevision, kv.Version = old.create, old.version+1
-	}
-	return nil
-}
-
-func (w *writing) write(kv KeyValue, hash uint64) {
+func (w *writing) write(kv KeyValue, hash uint64, was prior) error {
 	w.wrote = true
-	if w.undo != nil {
-		w.remember(kv.Key, hash)
-	}
-	w.batch.write(kv, hash)
-}
-
-func (w *writing) remember(key []byte, hash uint64) {
-	if _, done := w.undo[string(key)]; done {
-		return
-	}
-	var was *KeyValue
-	if p := w.writes.find(key, hash); p != nil {
-		kv := p.kv
-		was = &kv
-	}
-	w.undo[string(key)] = was
+	return w.batch.write(kv, hash, was)
 }
 
 func (w *writing) delete(d *DeleteRequest) (*DeleteResult, error) {
 	res := &DeleteResult{}
-	var victims [][]byte
+	var victims []victim
 	visit := func(kv KeyValue) bool {
-		victims = append(victims, bytes.Clone(kv.Key))
+		victims = append(victims, victim{bytes.Clone(kv.Key), kv.prior()})
 		if d.PrevKV {
 			res.Prev = append(res.Prev, kv.copy(false))
 		}
@@ -268,9 +226,17 @@ func (w *writing) delete(d *DeleteRequest) (*DeleteResult, error) {
 	} else if err := w.scan(lo, hi, visit); err != nil {
 		return nil, err
 	}
-	for _, key := range victims {
-		w.write(KeyValue{Key: key}, w.s.hash(key))
+	for _, v := range victims {
+		if err := w.write(KeyValue{Key: v.key, ModRevision: w.next}, w.s.hash(v.key), v.was); err != nil {
+			return nil, err
+		}
 	}
 	res.Deleted = int64(len(victims))
 	return res, nil
+}
+
+// victim is a key that is to be deleted, and what it has.
+type victim struct {
+	key []byte
+	was prior
 }

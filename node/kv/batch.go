@@ -2,6 +2,8 @@ package kv
 
 import (
 	"bytes"
+	"encoding/binary"
+	"errors"
 	"slices"
 
 	"raftsman.dev/node/kv/engine"
@@ -16,6 +18,9 @@ type batch struct {
 	meta    meta
 	touched []touched
 	points  []Point
+	leases  leaseChanges
+	history blocks
+	kept    []keptRow
 	buf     []byte
 }
 
@@ -39,6 +44,10 @@ func (b *batch) end() {
 	b.writes.clear()
 	clear(b.touched)
 	b.touched, b.rows, b.points = b.touched[:0], b.rows[:0], b.points[:0]
+	b.leases.clear()
+	clear(b.kept)
+	b.kept = b.kept[:0]
+	b.history.clear(b.s.opts.Changed != nil)
 	if cap(b.rows) > maxKept {
 		b.rows = nil
 	}
@@ -46,20 +55,88 @@ func (b *batch) end() {
 
 func (b *batch) revision() Revision { return b.meta.revision }
 
-// write notes a key's newest version; a version of 0 is a deletion.
-func (b *batch) write(kv KeyValue, hash uint64) {
+// charge refuses nothing: what a command answers must not depend on the member.
+func (b *batch) charge(int) error { return nil }
+
+func (b *batch) compacted() Revision { return b.meta.compacted }
+
+// write notes a key's newest version after what it had; a version of 0 is a deletion.
+func (b *batch) write(kv KeyValue, hash uint64, was prior) error {
+	if was.version > 0 && was.mod <= b.meta.tidied {
+		if err := b.keep(kv.Key); err != nil {
+			return err
+		}
+	}
 	from := len(b.rows)
 	if kv.Version > 0 {
 		b.rows = appendVersion(b.rows, &kv)
 	}
 	p := pending{kv: kv, hash: hash, from: from, to: len(b.rows)}
 	b.meta.effect(&b.buf, &kv, b.rows[from:])
+	b.history.add(kv.ModRevision, kv.Key, was.mod, b.rows[from:])
+	if was.version == 0 {
+		was.lease = 0
+	}
+	b.attach(kv.Key, was.lease, kv.Lease)
+	p.buried = was.version == 0 && was.mod > 0
+	if old := b.writes.find(kv.Key, hash); old != nil {
+		p.buried = old.buried // what the database has does not change within the batch
+	}
 	b.writes.put(p)
+	return nil
+}
+
+// keep notes what a key has in the database before it is written for the first time since its last event was tidied
+// away: no other place has that version any more, and reads at the compacted revision want it. So a put reads the
+// database where its key was left alone for as long as history reaches back, and only then.
+func (b *batch) keep(key []byte) error {
+	v, closer, err := getRow(b.s.gen.db, key)
+	if err != nil || closer == nil {
+		return err
+	}
+	b.kept = append(b.kept, keptRow{rowBefore(nil, key), bytes.Clone(v)})
+	return closer.Close()
+}
+
+// keptRow is a row of history that a batch writes beside its events.
+type keptRow struct{ key, value []byte }
+
+// prior is what a key has: in the batch, in the cache, or in the database.
+func (b *batch) prior(key []byte, hash uint64) (prior, error) {
+	if p := b.writes.find(key, hash); p != nil {
+		return p.kv.prior(), nil
+	}
+	return b.s.prior(key, hash)
+}
+
+// then is the state at a revision that has neither been compacted nor is to come: in the database's past, or at one of
+// the batch's own revisions.
+func (b *batch) then(at Revision) (source, error) {
+	if at < b.s.meta.revision {
+		return past{r: b.s.gen.db, at: at}, nil
+	}
+	s := &batch{s: b.s, meta: b.meta}
+	s.meta.revision = at
+	for _, block := range b.history.all() {
+		if err := EachEvent(block, func(e Event) bool {
+			if e.KV.ModRevision > at {
+				return false
+			}
+			s.writes.put(pending{kv: e.KV, hash: b.s.hash(e.KV.Key)})
+			return true
+		}); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
 }
 
 func (b *batch) get(key []byte) (KeyValue, bool, error) {
 	if p := b.writes.find(key, b.s.hash(key)); p != nil {
-		return p.kv.copy(false), p.kv.Version > 0, nil
+		if p.kv.Version == 0 {
+			return KeyValue{}, false, nil
+		}
+		return p.kv.copy(false), true, nil
 	}
 	return getKey(b.s.gen.db, key)
 }
@@ -103,9 +180,15 @@ func (b *batch) fill(rows engine.Batch) error {
 		} else {
 			err = rows.Set(b.buf, b.rows[p.from:p.to])
 		}
+		if err == nil {
+			err = b.fillGrave(rows, p)
+		}
 		if err != nil {
 			return err
 		}
+	}
+	if err := errors.Join(b.fillHistory(rows), b.fillLeases(rows)); err != nil {
+		return err
 	}
 	for i := range b.touched {
 		t := &b.touched[i]
@@ -120,11 +203,94 @@ func (b *batch) fill(rows engine.Batch) error {
 	return rows.Set(b.buf[:len(key)], b.buf[len(key):])
 }
 
+// fillGrave makes the grave of a key that is gone, and removes that of one that is back.
+func (b *batch) fillGrave(rows engine.Batch, p *pending) error {
+	if p.kv.Version > 0 && !p.buried {
+		return nil
+	}
+	b.buf = rowGrave(b.buf[:0], p.kv.Key)
+	if p.kv.Version > 0 {
+		return rows.Delete(b.buf)
+	}
+	n := len(b.buf)
+	b.buf = binary.AppendUvarint(b.buf, uint64(p.kv.ModRevision))
+	return rows.Set(b.buf[:n], b.buf[n:])
+}
+
+func (b *batch) fillHistory(rows engine.Batch) error {
+	for i, block := range b.history.all() {
+		b.buf = b.history.last[i].append(b.buf[:0])
+		if err := rows.Set(b.buf, block); err != nil {
+			return err
+		}
+	}
+	for _, k := range b.kept {
+		if err := rows.Set(k.key, k.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// blocks are a batch's events in the making.
+type blocks struct {
+	done   [][]byte
+	last   []place // where each of all ends
+	open   []byte
+	at     place
+	latest Revision // of the newest event in open, 0 if there is none
+	room   int      // about how large the next block will be, as the one before was
+}
+
+// add notes an event; those of one batch come in order.
+func (h *blocks) add(at Revision, key []byte, before Revision, row []byte) {
+	if len(h.open) > 0 && len(h.open)+len(key)+len(row) > blockBytes {
+		h.done = append(h.done, h.open)
+		h.open, h.latest = nil, 0
+		h.last = append(h.last[:len(h.done)-1], h.at)
+	}
+	if h.at.revision == at {
+		h.at.sub++
+	} else {
+		h.at = place{revision: at}
+	}
+	if h.open == nil {
+		h.open = make([]byte, 0, max(h.room, len(key)+len(row)+32))
+	}
+	h.open = appendEvent(h.open, h.latest, at, key, before, row)
+	h.latest = at
+}
+
+// all are the blocks, and their ends stand in last.
+func (h *blocks) all() [][]byte {
+	if len(h.open) == 0 {
+		return h.done
+	}
+	h.last = append(h.last[:len(h.done)], h.at)
+	return append(h.done[:len(h.done):len(h.done)], h.open)
+}
+
+func (h *blocks) bytes() int { return len(h.done)*blockBytes + len(h.open) }
+
+// clear makes it empty; given says that somebody else has the blocks now.
+func (h *blocks) clear(given bool) {
+	open, room := h.open[:0], min(len(h.open)+len(h.open)/8, blockBytes)
+	if len(h.done) > 0 {
+		room = blockBytes
+	}
+	if given || cap(open) > maxKept {
+		open = nil
+	}
+	clear(h.done)
+	*h = blocks{done: h.done[:0], last: h.last[:0], open: open, room: room}
+}
+
 // pending is a key's newest version in a batch, and where its row is.
 type pending struct {
 	kv       KeyValue
 	hash     uint64
 	from, to int
+	buried   bool // the database has a grave of it
 }
 
 // writeSet holds the keys that a batch has written, in the order of their first write: a table of places in the

@@ -2,7 +2,8 @@ package kv
 
 import "bytes"
 
-// prior is what a put needs to know of a key's newest version; the zero value is "there is none".
+// prior is what a write needs to know of what a key has; the zero value is "nothing, as far as is remembered". A
+// version of 0 with a modification revision is a deletion.
 type prior struct {
 	create, mod Revision
 	version     int64

@@ -105,7 +105,9 @@ func testPutsDoNotReadTheDatabase(t *testing.T, g ground) {
 	}
 	apply(Op{Delete: &DeleteRequest{Key: key(100), End: key(200)}})
 	apply(Op{Delete: &DeleteRequest{Key: key(7)}})
-	apply(put(7), put(300), Op{Delete: &DeleteRequest{Key: key(300)}}, put(300))
+	apply(put(7), put(300))
+	apply(Op{Delete: &DeleteRequest{Key: key(300)}})
+	apply(put(300))
 	for i := 100; i < 200; i++ {
 		apply(put(i))
 	}

@@ -7,9 +7,12 @@ import (
 
 // Bounds and constants of a command's byte form (see the package doc). Frozen.
 const (
-	commandVersion = 1
+	commandVersion = 1 // of transactions and of the opening; everything else is of leaseVersion
+	leaseVersion   = 2
 	maxNesting     = 256
 	maxListed      = 1 << 16
+
+	bodyTxn, bodyOpen, bodyCompact, bodyGrant, bodyRevoke, bodyCheckpoint = 0, 1, 2, 3, 4, 5
 
 	opRange, opPut, opDelete, opTxn = 1, 2, 3, 4
 
@@ -20,7 +23,18 @@ const (
 // Check reports why a command cannot travel: then no member could decode it, and none may propose it. The error
 // matches ErrMalformed.
 func (c *Command) Check() error {
-	if c.Open {
+	set := 0
+	for _, is := range []bool{c.Open, c.Compact != nil, c.Grant != nil, c.Revoke != nil, c.Checkpoint != nil} {
+		if is {
+			set++
+		}
+	}
+	switch {
+	case set > 1:
+		return fmt.Errorf("command of %d kinds at once: %w", set, ErrMalformed)
+	case c.Revoke != nil && len(c.Revoke.Leases) > maxListed, c.Checkpoint != nil && len(c.Checkpoint.Leases) > maxListed:
+		return fmt.Errorf("command about more than %d leases: %w", maxListed, ErrMalformed)
+	case set == 1:
 		return nil
 	}
 	return c.Txn.check(0)
@@ -75,14 +89,57 @@ func (c *Command) AppendTo(dst []byte) []byte {
 	if dst == nil {
 		dst = make([]byte, 0, 64+c.Txn.size())
 	}
-	dst = append(dst, commandVersion)
+	kind := c.kind()
+	dst = append(dst, versionOf(kind))
 	for _, v := range []uint64{c.ID.Origin, c.ID.Boot, c.ID.Seq, c.Floor} {
 		dst = binary.AppendUvarint(dst, v)
 	}
-	if c.Open {
-		return append(dst, 1)
+	dst = append(dst, kind)
+	switch kind {
+	case bodyTxn:
+		dst = appendTxn(dst, &c.Txn)
+	case bodyCompact:
+		dst = binary.AppendVarint(dst, int64(c.Compact.Revision))
+	case bodyGrant:
+		dst = binary.AppendVarint(binary.AppendVarint(dst, c.Grant.ID), c.Grant.TTL)
+	case bodyRevoke:
+		dst = binary.AppendUvarint(binary.AppendUvarint(dst, c.Revoke.Term), c.Revoke.Seen)
+		dst = binary.AppendUvarint(dst, uint64(len(c.Revoke.Leases)))
+		for _, id := range c.Revoke.Leases {
+			dst = binary.AppendVarint(dst, id)
+		}
+	case bodyCheckpoint:
+		dst = binary.AppendUvarint(binary.AppendUvarint(dst, c.Checkpoint.Term), c.Checkpoint.Seen)
+		dst = binary.AppendUvarint(dst, uint64(len(c.Checkpoint.Leases)))
+		for _, l := range c.Checkpoint.Leases {
+			dst = binary.AppendVarint(binary.AppendVarint(dst, l.ID), l.Remaining)
+		}
 	}
-	return appendTxn(append(dst, 0), &c.Txn)
+	return dst
+}
+
+func (c *Command) kind() byte {
+	switch {
+	case c.Open:
+		return bodyOpen
+	case c.Compact != nil:
+		return bodyCompact
+	case c.Grant != nil:
+		return bodyGrant
+	case c.Revoke != nil:
+		return bodyRevoke
+	case c.Checkpoint != nil:
+		return bodyCheckpoint
+	}
+	return bodyTxn
+}
+
+// versionOf is the version of the program's format that brought a kind of command.
+func versionOf(kind byte) byte {
+	if kind > bodyOpen {
+		return leaseVersion
+	}
+	return commandVersion
 }
 
 // size estimates the bytes of keys and values, so that most commands are encoded in one allocation.
@@ -153,23 +210,44 @@ func appendBytes(b, v []byte) []byte { return append(binary.AppendUvarint(b, uin
 func DecodeCommand(b []byte) (Command, error) {
 	d := decoder{b: b}
 	var c Command
-	if v := d.byte(); v != commandVersion && !d.bad {
-		return c, fmt.Errorf("command of version %d, this program knows %d: %w", v, commandVersion, ErrMalformed)
+	version := d.byte()
+	if version > leaseVersion && !d.bad {
+		return c, fmt.Errorf("command of version %d, this program knows %d: %w", version, leaseVersion, ErrMalformed)
 	}
 	c.ID = CommandID{Origin: d.uvarint(), Boot: d.uvarint(), Seq: d.uvarint()}
 	c.Floor = d.uvarint()
-	switch d.byte() {
-	case 0:
-		c.Txn = d.txn(0)
-	case 1:
-		c.Open = true
-	default:
-		d.bad = true
-	}
-	if d.bad || len(d.b) != 0 {
+	kind := d.byte()
+	d.body(&c, kind)
+	if d.bad || len(d.b) != 0 || version != versionOf(kind) {
 		return Command{}, fmt.Errorf("command of %d bytes: %w", len(b), ErrMalformed)
 	}
 	return c, nil
+}
+
+// body reads what a command of that kind is about.
+func (d *decoder) body(c *Command, kind byte) {
+	switch kind {
+	case bodyTxn:
+		c.Txn = d.txn(0)
+	case bodyOpen:
+		c.Open = true
+	case bodyCompact:
+		c.Compact = &Compaction{Revision: Revision(d.varint())}
+	case bodyGrant:
+		c.Grant = &Lease{ID: d.varint(), TTL: d.varint()}
+	case bodyRevoke:
+		c.Revoke = &Revocation{Term: d.uvarint(), Seen: d.uvarint()}
+		for n := d.count(); n > 0 && !d.bad; n-- {
+			c.Revoke.Leases = append(c.Revoke.Leases, d.varint())
+		}
+	case bodyCheckpoint:
+		c.Checkpoint = &Checkpoint{Term: d.uvarint(), Seen: d.uvarint()}
+		for n := d.count(); n > 0 && !d.bad; n-- {
+			c.Checkpoint.Leases = append(c.Checkpoint.Leases, Lease{ID: d.varint(), Remaining: d.varint()})
+		}
+	default:
+		d.bad = true
+	}
 }
 
 // flags reads a byte of which only the given bits may be set.

@@ -33,12 +33,19 @@ func sample() Command {
 	}}
 }
 
-// TestGoldenForms pins the bytes of everything that travels or rests. Version 1 is frozen.
+// TestGoldenForms pins the bytes of everything that travels or rests. They are frozen.
 func TestGoldenForms(t *testing.T) {
 	put := Command{ID: CommandID{Origin: 1 << 63, Boot: 1, Seq: 1}, Floor: 1, Txn: Txn{Success: []Op{{Put: &PutRequest{Key: []byte("key"), Value: []byte("value")}}}}}
 	open := Command{ID: CommandID{Origin: 1, Boot: 2, Seq: 3}, Floor: 4, Open: true}
 	all := sample()
-	m := meta{Applied: Applied{Index: 300, Term: 2, Config: 5, Membership: []byte("abc"), Effects: 0x01020304}, revision: 77, opened: true}
+	m := meta{Applied: Applied{Index: 300, Term: 2, Config: 5, Membership: []byte("abc"), Effects: 0x01020304}, revision: 77, opened: true, compacted: 9, tidied: 7}
+	rest := []Command{
+		{ID: CommandID{Origin: 1, Boot: 2, Seq: 3}, Floor: 4, Compact: &Compaction{Revision: 300}},
+		{ID: CommandID{Origin: 1, Boot: 2, Seq: 3}, Floor: 4, Grant: &Lease{ID: -2, TTL: 60}},
+		{ID: CommandID{Origin: 1, Boot: 2, Seq: 3}, Floor: 4, Revoke: &Revocation{Term: 7, Seen: 8, Leases: []int64{5, -6}}},
+		{ID: CommandID{Origin: 1, Boot: 2, Seq: 3}, Floor: 4, Checkpoint: &Checkpoint{Term: 7, Seen: 8, Leases: []Lease{{ID: 5, Remaining: 30}}}},
+	}
+	block := appendEvent(nil, 0, 300, []byte("k"), 2, appendVersion(nil, &KeyValue{CreateRevision: 2, ModRevision: 300, Version: 4, Value: []byte("v")}))
 	w := window{boot: 3, floor: 65, bits: []uint64{2, 1 << 63}}
 	for name, form := range map[string]struct {
 		bytes []byte
@@ -47,15 +54,26 @@ func TestGoldenForms(t *testing.T) {
 		"put command":      {put.AppendTo(nil), "01808080808080808080010101010000010200036b65790576616c75650000"},
 		"open command":     {open.AppendTo(nil), "010102030401"},
 		"full command":     {all.AppendTo(nil), "01ac02020907000202010163016409000303016300000178030201016b017680010206026b320000030101610100020103020401720173020406080a0c04000101000000016e0000000000000000"},
-		"applied row":      {m.append(nil), "ac0202054d0104030201616263"},
+		"applied row":      {m.append(nil), "ac0202054d0a080104030201616263"},
 		"key row's key":    {rowKey(nil, []byte("a\x00")), "6b6100"},
 		"key row":          {appendVersion(nil, &KeyValue{CreateRevision: 2, ModRevision: 300, Version: 4, Lease: -1, Value: []byte("v")}), "02ac02040176"},
+		"compact command":  {rest[0].AppendTo(nil), "020102030402d804"},
+		"grant command":    {rest[1].AppendTo(nil), "0201020304030378"},
+		"revoke command":   {rest[2].AppendTo(nil), "0201020304040708020a0b"},
+		"left command":     {rest[3].AppendTo(nil), "0201020304050708010a3c"},
+		"history's key":    {rowHistory(place{300, 2}), "68000000000000012c00000002"},
+		"history block":    {appendEvent(block, 300, 301, []byte("k"), 300, nil), "ac02016b020602ac0204007601016bac0200"},
+		"grave's key":      {rowGrave(nil, []byte("a\x00")), "646100"},
+		"before's key":     {rowBefore(nil, []byte("a\x00")), "626100"},
+		"lease's key":      {rowLease(-2), "6cfffffffffffffffe"},
+		"lease":            {(&Lease{ID: -2, TTL: 60, Remaining: 7, Granted: 300}).append(nil), "780eac02"},
+		"attached key":     {rowAttached(nil, 258, []byte("k")), "6100000000000001026b"},
 		"window row's key": {rowWindow(258), "770000000000000102"},
 		"window row":       {w.appendTo(nil), "034102000000000000000000000000000080"},
-		"version row":      {append(rowVersion(), layoutVersion), "6d7601"},
+		"version row":      {append(rowVersion(), layoutVersion), "6d7602"},
 	} {
 		if got := hex.EncodeToString(form.bytes); got != form.want {
-			t.Errorf("%s: the format has changed (version 1 is frozen): %s, want %s", name, got, form.want)
+			t.Errorf("%s: the format has changed (it is frozen): %s, want %s", name, got, form.want)
 		}
 	}
 }
@@ -78,9 +96,9 @@ func testGoldenState(t *testing.T, g ground) {
 	if err := v.Export(func(chunk []byte) error { state = append(state, chunk...); return nil }); err != nil {
 		t.Fatal(err)
 	}
-	const want = "026b63050303010076026b64050404010076026d611005020505013b753d636d656d62657273026d760101097700000000000000010a01031800000000000000097700000000000000020a01000200000000000000"
+	const want = "02646201050d68000000000000000500000000230201620005020201007601016300050303010076010164000504040100760101620200026b63050303010076026b64050404010076026d6112050205050000013b753d636d656d62657273026d760102097700000000000000010a01031800000000000000097700000000000000020a01000200000000000000"
 	if got := hex.EncodeToString(state); got != want {
-		t.Errorf("the layout has changed (version 1 is frozen): %s, want %s", got, want)
+		t.Errorf("the layout has changed (it is frozen): %s, want %s", got, want)
 	}
 }
 
@@ -260,7 +278,7 @@ func FuzzDecodeCommand(f *testing.F) {
 
 // FuzzDecodeRows: whatever a row's decoder takes, it writes again with the same meaning.
 func FuzzDecodeRows(f *testing.F) {
-	m := meta{Applied: Applied{Index: 300, Term: 2, Config: 5, Membership: []byte("abc"), Effects: 0x01020304}, revision: 77, opened: true}
+	m := meta{Applied: Applied{Index: 300, Term: 2, Config: 5, Membership: []byte("abc"), Effects: 0x01020304}, revision: 77, opened: true, compacted: 9, tidied: 7}
 	w := window{boot: 3, floor: 65, bits: []uint64{2, 1 << 63}}
 	f.Add(m.append(nil))
 	f.Add(w.appendTo(nil))

@@ -4,7 +4,7 @@
 // Every member applies the same commands in the same order to equal logical state. Anything local
 // (clock, random numbers, map order) stays outside this package.
 //
-// # Layout (version 1)
+// # Layout (version 2)
 //
 // The rows stand on an engine (package engine): Pebble (package lsm), or memory in a simulation. On Pebble the
 // state is a directory of generations, each a Pebble database with its own log switched off: the Raft log is the
@@ -25,21 +25,53 @@
 // Rows, by the first byte of their key. Numbers are uvarints, signed ones zigzag, unless a size in bytes is given;
 // the last field takes what is left:
 //
-//	m v           layout version (1): 1. Another one is refused: a change of any row makes a new version
-//	m a           applied index, term, configuration index, revision, flags (1): 1 is opened, effects (4,
-//	              little-endian), membership. Written with the data that it covers, once a batch
+//	m v           layout version (1): 2. Another one is refused: a change of any row makes a new version
+//	m a           applied index, term, configuration index, revision, compacted and tidied revision plus 1, flags (1):
+//	              1 is opened, effects (4, little-endian), membership. Written with the data that it covers, once a
+//	              batch
 //	k <key>       the newest version of a key: create revision, mod revision, version, lease (signed), value
 //	w <origin>    the command IDs of one origin (8, big-endian) that were applied: boot, floor, then words
 //	              (8, little-endian): bit i of word n is sequence (floor/64+n)*64+i; below the floor all were
-//	h <revision>  reserved for history, one block a batch
-//	l <lease>     reserved for leases
+//	h <revision><sub>
+//	              a block of history: events of one batch, up to about 32 KiB; named by where its last event stands:
+//	              revision (8, big-endian), number in it from 0 (4, big-endian)
+//	d <key>       the grave of a key: at which revision it was deleted
+//	b <key>       the version of a key that was in force when history was tidied, if it is not the newest: as in k
+//	l <lease>     a lease (8, big-endian): TTL in seconds, what a checkpoint left of it in seconds or 0 (signed), index of
+//	              the entry that granted it
+//	a <lease><key>
+//	              a key that is attached to a lease; empty
 //
-// # Command (version 1, frozen)
+// An event in a block: its revision less that of the event before it, in the first one the revision itself; key
+// (length-prefixed); modification revision of what was before, 0 if nothing is known of it; the key's row as above
+// (length-prefixed), empty if the key was deleted.
+//
+// # History
+//
+// A put writes no row about the past but its event, and reads none. The state at an earlier revision is found from the
+// newest one: a key's row, or its grave, names the newest event of the key, and every event the one before. A
+// compaction is one number in the applied row. What became unreadable by it is removed by Tidy in small steps: of each
+// block whose events are all older than the compacted revision, what a key had by its last event there is kept in b if
+// it is not the newest version; then the block goes. An event at the compacted revision itself stays. A write of a key
+// whose newest version is older than what was tidied puts that version into b first: that is the only read of the old
+// row that history costs.
+//
+// Where blocks begin and end, what of them is tidied, and what an event says of the one before differ between members;
+// what can be read does not.
+//
+// # Command (versions 1 and 2, frozen)
 //
 // What travels through the log. Numbers are uvarints, signed ones (s) zigzag; bytes are their length and themselves;
 // a list is its count, at most 65536, and its elements. Transactions nest at most 256 deep.
 //
-//	command    version (1): 1, origin, boot, sequence, floor, open (1): 1 ends the command, 0 goes on with a txn
+//	command    version (1), origin, boot, sequence, floor, kind (1), then
+//	0 txn      version 1: a transaction
+//	1 open     version 1: nothing
+//	2 compact  version 2: revision (s)
+//	3 grant    version 2: lease (s), TTL (s)
+//	4 revoke   version 2: term, index that was applied, leases: a list of (s)
+//	5 left     version 2: term, index that was applied, a list of a lease (s) and what is left of it in seconds (s)
+//
 //	txn        compares, operations if they hold, operations if not: three lists
 //	compare    target (1), result (1), key, end, number (s), value
 //	operation  kind (1), then
@@ -55,7 +87,9 @@
 // # Checksums
 //
 // Effects is the CRC-32C of what every operation since the first entry left behind, in order: the length of the key,
-// the key, and its row as above; all numbers are zero and the value is empty if the key was deleted.
+// the key, and its row as above; all numbers are zero and the value is empty if the key was deleted. Of what a command
+// does to a lease, it is the row's key and the row, both with their length, the row empty if the lease is gone; of a
+// compaction "h" and the key of the block that would end at its revision.
 //
 // Checksums at rest are Pebble's, over each block of its files. What does not verify is an error that matches ErrCorrupt
 // and names the file. A damaged end of Pebble's manifest can pass for a write that a loss of power tore: then the
@@ -63,6 +97,5 @@
 //
 // A snapshot's chunk is rows, each the length of its key, the key, the length of its value and the value.
 //
-// Only the newest revision can be read: a range at an older one answers ErrCompacted. In a transaction a range
-// at the revision before it sees nothing of what the transaction has written.
+// In a transaction a range that names a revision sees nothing of what the transaction has written.
 package kv

@@ -13,6 +13,10 @@ var (
 	ErrLeaseNotFound  = errors.New("lease not found")
 	ErrCompacted      = errors.New("revision has been compacted")
 	ErrFutureRevision = errors.New("revision is in the future")
+	ErrLeaseExists    = errors.New("lease exists")
+	ErrDuplicateKey   = errors.New("key is written twice in one transaction")
+	// ErrFenced: the leader that decided so leads no more.
+	ErrFenced = errors.New("decided in another term")
 )
 
 var (

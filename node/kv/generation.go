@@ -32,6 +32,9 @@ func (s *Store) Switch(i *Import) error {
 	if err != nil {
 		return err
 	}
+	if s.opts.Changed != nil {
+		s.opts.Changed(Changes{Index: s.meta.Index, Term: s.meta.Term, Revision: s.meta.revision, Compacted: s.meta.compacted, Switched: true})
+	}
 	old.gone = func() error { return s.engine.Remove(old.number) }
 	return old.release()
 }

@@ -17,6 +17,11 @@ type model struct {
 	opened   bool
 	origins  map[uint64]*modelOrigin
 	effects  uint32
+
+	compacted Revision
+	events    []Event                          // all that ever happened
+	states    map[Revision]map[string]KeyValue // the state at every revision
+	leases    map[int64]Lease
 }
 
 // modelOrigin is what is known of one origin's commands: every sequence that was applied, as a set.
@@ -26,20 +31,119 @@ type modelOrigin struct {
 }
 
 func newModel() *model {
-	return &model{revision: 1, kvs: map[string]KeyValue{}, origins: map[uint64]*modelOrigin{}}
+	return &model{
+		revision: 1, compacted: -1, kvs: map[string]KeyValue{}, origins: map[uint64]*modelOrigin{},
+		states: map[Revision]map[string]KeyValue{1: {}}, leases: map[int64]Lease{},
+	}
 }
 
-func (m *model) apply(c Command) Result {
+// apply does a command that stands in that entry.
+func (m *model) apply(c Command, at Entry) Result {
 	if !m.admit(c) {
 		return Result{ID: c.ID, Duplicate: true, Revision: m.revision}
 	}
-	if c.Open {
+	var res Result
+	switch {
+	case c.Open:
 		m.opened = true
-		return Result{ID: c.ID, Revision: m.revision}
+	case c.Compact != nil:
+		res.Err = m.compact(c.Compact.Revision)
+	case c.Grant != nil:
+		res.Err = m.grant(*c.Grant, at.Index)
+	case c.Revoke != nil:
+		res.Err = m.revoke(*c.Revoke, at.Term)
+	case c.Checkpoint != nil:
+		res.Err = m.checkpoint(*c.Checkpoint, at.Term)
+	default:
+		res = m.txn(c.Txn)
 	}
-	res := m.txn(c.Txn)
-	res.ID = c.ID
+	res.ID, res.Revision = c.ID, m.revision
 	return res
+}
+
+func (m *model) compact(at Revision) error {
+	if at <= m.compacted {
+		return ErrCompacted
+	}
+	if at > m.revision {
+		return ErrFutureRevision
+	}
+	m.compacted = at
+	m.touches("h", append(binary.BigEndian.AppendUint64([]byte("h"), uint64(at)), 0, 0, 0, 0))
+	return nil
+}
+
+func (m *model) grant(l Lease, index uint64) error {
+	if _, ok := m.leases[l.ID]; ok {
+		return ErrLeaseExists
+	}
+	m.leases[l.ID] = Lease{ID: l.ID, TTL: l.TTL, Granted: index}
+	m.touchesLease(l.ID)
+	return nil
+}
+
+func (m *model) revoke(r Revocation, term uint64) error {
+	if r.Term != 0 && r.Term != term {
+		return ErrFenced
+	}
+	for _, id := range r.Leases {
+		if _, ok := m.leases[id]; !ok {
+			if len(r.Leases) == 1 {
+				return ErrLeaseNotFound
+			}
+			continue
+		}
+		if r.Term != 0 && m.leases[id].Granted > r.Seen {
+			continue
+		}
+		x := &modelTxn{model: m, begin: m.revision}
+		for _, key := range m.attached(id) {
+			x.delete(DeleteRequest{Key: []byte(key)})
+		}
+		x.end()
+		delete(m.leases, id)
+		m.touchesLease(id)
+	}
+	return nil
+}
+
+func (m *model) attached(id int64) []string {
+	var keys []string
+	for _, key := range slices.Sorted(maps.Keys(m.kvs)) {
+		if m.kvs[key].Lease == id {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+func (m *model) checkpoint(c Checkpoint, term uint64) error {
+	if c.Term != 0 && c.Term != term {
+		return ErrFenced
+	}
+	for _, left := range c.Leases {
+		if l, ok := m.leases[left.ID]; ok && (c.Term == 0 || l.Granted <= c.Seen) {
+			l.Remaining = left.Remaining
+			m.leases[left.ID] = l
+			m.touchesLease(left.ID)
+		}
+	}
+	return nil
+}
+
+// touches notes what a command left of a row that is not a key's.
+func (m *model) touches(key string, row []byte) {
+	b := append(binary.AppendUvarint(nil, uint64(len(key))), key...)
+	b = append(binary.AppendUvarint(b, uint64(len(row))), row...)
+	m.effects = crc32.Update(m.effects, crc32.MakeTable(crc32.Castagnoli), b)
+}
+
+func (m *model) touchesLease(id int64) {
+	var row []byte
+	if l, ok := m.leases[id]; ok {
+		row = binary.AppendUvarint(binary.AppendVarint(binary.AppendVarint(nil, l.TTL), l.Remaining), l.Granted)
+	}
+	m.touches(string(binary.BigEndian.AppendUint64([]byte("l"), uint64(id))), row)
 }
 
 func (m *model) admit(c Command) bool {
@@ -78,11 +182,17 @@ func (m *model) txn(t Txn) Result {
 	}
 	x.path = path
 	res := x.run(t)
-	if x.wrote {
-		m.revision++
-	}
+	x.end()
 	res.Revision = m.revision
 	return res
+}
+
+// end closes the revision, if anything was written.
+func (x *modelTxn) end() {
+	if x.wrote {
+		x.revision++
+		x.states[x.revision] = maps.Clone(x.kvs)
+	}
 }
 
 func (x *modelTxn) decide(t Txn) {
@@ -151,28 +261,53 @@ func within(kvs map[string]KeyValue, key, end []byte) []KeyValue {
 	return found
 }
 
+// check refuses what cannot be done: writes first, then reads.
 func (x *modelTxn) check(t Txn) error {
-	for _, op := range pick(x.step(), t) {
-		var err error
-		switch {
-		case op.Put != nil && op.Put.Lease != 0:
-			err = ErrLeaseNotFound
-		case op.Put != nil && (op.Put.IgnoreValue || op.Put.IgnoreLease):
-			if _, ok := x.before[string(op.Put.Key)]; !ok {
-				err = ErrKeyNotFound
+	var all []Op
+	x.collect(t, &all)
+	written := map[string]bool{}
+	var duplicate error
+	for _, op := range all {
+		if p := op.Put; p != nil {
+			if _, ok := x.leases[p.Lease]; !ok && p.Lease != 0 {
+				return ErrLeaseNotFound
 			}
-		case op.Range != nil && op.Range.Revision > x.begin:
-			err = ErrFutureRevision
-		case op.Range != nil && op.Range.Revision > 0 && op.Range.Revision < x.begin:
-			err = ErrCompacted
-		case op.Txn != nil:
-			err = x.check(*op.Txn)
+			if _, ok := x.before[string(p.Key)]; !ok && (p.IgnoreValue || p.IgnoreLease) {
+				return ErrKeyNotFound
+			}
+			if written[string(p.Key)] {
+				duplicate = ErrDuplicateKey
+			}
+			written[string(p.Key)] = true
+			for _, other := range all {
+				if d := other.Delete; d != nil && len(within(map[string]KeyValue{string(p.Key): {}}, d.Key, d.End)) > 0 {
+					duplicate = ErrDuplicateKey
+				}
+			}
 		}
-		if err != nil {
-			return err
+	}
+	if duplicate != nil {
+		return duplicate
+	}
+	for _, op := range all {
+		if r := op.Range; r != nil && r.Revision > x.begin {
+			return ErrFutureRevision
+		} else if r != nil && r.Revision > 0 && r.Revision < x.compacted {
+			return ErrCompacted
 		}
 	}
 	return nil
+}
+
+// collect lists the operations that will be done.
+func (x *modelTxn) collect(t Txn, all *[]Op) {
+	for _, op := range pick(x.step(), t) {
+		if op.Txn != nil {
+			x.collect(*op.Txn, all)
+		} else {
+			*all = append(*all, op)
+		}
+	}
 }
 
 func (x *modelTxn) now() Revision {
@@ -213,6 +348,8 @@ func (m *model) leaves(key string, kv KeyValue) {
 	}
 	b = append(binary.AppendVarint(b, kv.Lease), kv.Value...)
 	m.effects = crc32.Update(m.effects, crc32.MakeTable(crc32.Castagnoli), b)
+	kv.Key, kv.ModRevision = []byte(key), m.revision+1
+	m.events = append(m.events, Event{KV: kv})
 }
 
 func (x *modelTxn) put(p PutRequest) *PutResult {
@@ -252,8 +389,8 @@ func (x *modelTxn) delete(d DeleteRequest) *DeleteResult {
 
 func (x *modelTxn) get(r RangeRequest) *RangeResult {
 	state := x.kvs
-	if r.Revision == x.begin { // pinned to what was before the transaction
-		state = x.before
+	if r.Revision > 0 { // pinned: nothing of what the transaction has written
+		state = x.states[r.Revision]
 	}
 	all := within(state, r.Key, r.End)
 	res := &RangeResult{Count: int64(len(all)), Revision: x.now()}
@@ -265,6 +402,10 @@ func (x *modelTxn) get(r RangeRequest) *RangeResult {
 			(r.MinCreate == 0 || kv.CreateRevision >= r.MinCreate) && (r.MaxCreate == 0 || kv.CreateRevision <= r.MaxCreate) {
 			res.KVs = append(res.KVs, kv)
 		}
+	}
+	filtered := r.MinMod != 0 || r.MaxMod != 0 || r.MinCreate != 0 || r.MaxCreate != 0
+	if n := int(r.Limit) + 1; r.Limit > 0 && r.Order == SortNone && !filtered && len(res.KVs) > n {
+		res.KVs = res.KVs[:n] // sorted is what was read, as etcd does it
 	}
 	modelSort(res.KVs, r)
 	if r.Limit > 0 && int64(len(res.KVs)) > r.Limit {

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -52,6 +54,9 @@ type generator struct {
 	next  [3]uint64
 	floor [3]uint64
 	now   Revision // the revision around which compares and reads are drawn
+	old   Revision // the compacted revision
+	term  uint64
+	index uint64
 }
 
 func newGenerator(seed uint64) *generator {
@@ -89,13 +94,20 @@ func (g *generator) value() []byte {
 
 func (g *generator) near() Revision { return g.now - Revision(g.rng.IntN(30)) + 2 }
 
+// past is a revision that can often be read.
+func (g *generator) past() Revision {
+	return max(1, g.old-2) + Revision(g.rng.IntN(int(g.now-max(1, g.old-2))+2))
+}
+
+func (g *generator) lease() int64 { return []int64{-3, 1, 2, 77, 1 << 40}[g.rng.IntN(5)] }
+
 func (g *generator) put() *PutRequest {
 	p := &PutRequest{Key: g.key(), PrevKV: g.one(3), IgnoreValue: g.one(8), IgnoreLease: g.one(8)}
 	if !p.IgnoreValue {
 		p.Value = g.value()
 	}
-	if g.one(60) {
-		p.Lease = 77
+	if g.one(5) {
+		p.Lease = g.lease()
 	}
 	return p
 }
@@ -116,6 +128,8 @@ func (g *generator) get() *RangeRequest {
 		r.Revision = g.near()
 	case 2:
 		r.Revision = -1
+	case 3, 4, 5:
+		r.Revision = g.past()
 	}
 	for _, bound := range []*Revision{&r.MinMod, &r.MaxMod, &r.MinCreate, &r.MaxCreate} {
 		if g.one(8) {
@@ -206,8 +220,8 @@ func (g *generator) command() Command {
 		g.floor[o] += uint64(g.rng.IntN(int(min(g.next[o]-min(g.floor[o], g.next[o]), 100)) + 1))
 	}
 	switch kind := g.rng.IntN(40); {
-	case kind == 0:
-		c.Open = true
+	case kind < 4:
+		g.other(&c)
 	case kind < 20:
 		c.Txn.Success = []Op{{Put: g.put()}}
 	case kind < 25:
@@ -217,6 +231,34 @@ func (g *generator) command() Command {
 	}
 	return c
 }
+
+// other makes a command that is no transaction.
+func (g *generator) other(c *Command) {
+	switch kind := g.rng.IntN(12); {
+	case kind == 0:
+		c.Open = true
+	case kind < 4:
+		c.Compact = &Compaction{Revision: g.past()}
+	case kind < 8:
+		c.Grant = &Lease{ID: g.lease(), TTL: int64(g.rng.IntN(100))}
+	case kind < 10:
+		c.Revoke = &Revocation{Term: g.fence(), Seen: g.seen()}
+		for range 1 + g.rng.IntN(2)*g.rng.IntN(4) {
+			c.Revoke.Leases = append(c.Revoke.Leases, g.lease())
+		}
+	default:
+		c.Checkpoint = &Checkpoint{Term: g.fence(), Seen: g.seen()}
+		for range g.rng.IntN(4) {
+			c.Checkpoint.Leases = append(c.Checkpoint.Leases, Lease{ID: g.lease(), Remaining: int64(g.rng.IntN(50))})
+		}
+	}
+}
+
+// seen is the index of an earlier entry.
+func (g *generator) seen() uint64 { return g.index - min(g.index, 1+uint64(g.rng.IntN(100))) }
+
+// fence is mostly no term or the right one.
+func (g *generator) fence() uint64 { return []uint64{0, g.term, g.term, g.term + 1}[g.rng.IntN(4)] }
 
 // show renders a result so that two can be compared and read; nil and empty are the same, as on the wire.
 func show(r *Result) string {
@@ -254,7 +296,7 @@ func showKVs(kvs []KeyValue) string {
 }
 
 func sentinel(err error) string {
-	for _, s := range []error{ErrKeyNotFound, ErrLeaseNotFound, ErrCompacted, ErrFutureRevision} {
+	for _, s := range []error{ErrKeyNotFound, ErrLeaseNotFound, ErrLeaseExists, ErrDuplicateKey, ErrFenced, ErrCompacted, ErrFutureRevision} {
 		if errors.Is(err, s) {
 			return s.Error()
 		}
@@ -294,10 +336,10 @@ func (p *pair) extend(n int) {
 		e := Entry{Index: uint64(len(p.log) + 1), Term: 1 + uint64(len(p.log)/50)}
 		want := Result{}
 		if !p.gen.one(15) {
-			p.gen.now = p.twin.revision
+			p.gen.now, p.gen.old, p.gen.term, p.gen.index = p.twin.revision, p.twin.compacted, e.Term, e.Index
 			c := p.gen.command()
 			e.Command = c.AppendTo(nil)
-			want = p.twin.apply(c)
+			want = p.twin.apply(c, e)
 		}
 		p.log, p.want = append(p.log, e), append(p.want, show(&want))
 	}
@@ -334,10 +376,20 @@ func (p *pair) compare(s *Store) {
 	if s.Revision() != p.twin.revision || s.Opened() != p.twin.opened {
 		p.fatalf("revision %d, opened %v; want %d, %v", s.Revision(), s.Opened(), p.twin.revision, p.twin.opened)
 	}
+	p.compareHistory(s)
 	reads := []Txn{everything()}
-	p.gen.now = p.twin.revision
+	p.gen.now, p.gen.old = p.twin.revision, p.twin.compacted
 	for range 8 {
 		reads = append(reads, p.gen.txn(0, true), Txn{Success: []Op{{Range: p.gen.get()}}})
+	}
+	for range 4 {
+		r := p.gen.get()
+		r.Order, r.Target, r.MinMod, r.MaxMod, r.MinCreate, r.MaxCreate = SortNone, SortByKey, 0, 0, 0, 0
+		got, err := p.streamed(s, r)
+		want, wantErr := p.twin.read(Txn{Success: []Op{{Range: r}}})
+		if sentinel(err) != sentinel(wantErr) || err == nil && show(&got) != show(&want) {
+			p.fatalf("stream\n have %s %v\n want %s %v\n of %+v", show(&got), err, show(&want), wantErr, r)
+		}
 	}
 	for _, t := range reads {
 		got, err := s.Read(p.t.Context(), t)
@@ -345,6 +397,80 @@ func (p *pair) compare(s *Store) {
 		if sentinel(err) != sentinel(wantErr) || err == nil && show(&got) != show(&want) {
 			p.fatalf("read\n have %s %v\n want %s %v\n of %+v", show(&got), err, show(&want), wantErr, t)
 		}
+	}
+}
+
+// streamed is a range answered in small chunks, put together.
+func (p *pair) streamed(s *Store, r *RangeRequest) (Result, error) {
+	p.t.Helper()
+	v := s.View()
+	defer mustClose(p.t, v)
+	whole := RangeResult{Revision: v.Revision()}
+	err := v.Stream(r, p.gen.rng.IntN(40), func(c Chunk) error {
+		whole.KVs = append(whole.KVs, c.KVs...)
+		whole.Count, whole.More = c.Count, c.More
+		return nil
+	})
+	return Result{Revision: v.Revision(), Succeeded: true, Responses: []OpResult{{Range: &whole}}}, err
+}
+
+// compareHistory holds what the store says of the past and of leases against the twin.
+func (p *pair) compareHistory(s *Store) {
+	p.t.Helper()
+	v := s.View()
+	defer mustClose(p.t, v)
+	if v.Compacted() != p.twin.compacted || v.Revision() != p.twin.revision {
+		p.fatalf("a view of revision %d, compacted at %d; want %d, %d", v.Revision(), v.Compacted(), p.twin.revision, p.twin.compacted)
+	}
+	from := p.gen.past()
+	var got, want strings.Builder
+	err := v.Events(from, func(e Event) bool {
+		prev, ok, err := v.Before(e)
+		if err != nil {
+			p.fatalf("before %+v: %v", e, err)
+		}
+		p.gen.tell(&got, e.KV, prev, ok)
+		return true
+	})
+	if from < p.twin.compacted != errors.Is(err, ErrCompacted) || err != nil && !errors.Is(err, ErrCompacted) {
+		p.fatalf("events from %d on, compacted at %d: %v", from, p.twin.compacted, err)
+	}
+	for _, e := range p.twin.events {
+		if err == nil && e.KV.ModRevision >= from {
+			prev, ok := p.twin.states[e.KV.ModRevision-1][string(e.KV.Key)]
+			p.gen.tell(&want, e.KV, prev, ok && e.KV.ModRevision-1 >= p.twin.compacted)
+		}
+	}
+	if got.String() != want.String() {
+		p.fatalf("events from %d on, compacted at %d:\n have %s\n want %s", from, p.twin.compacted, &got, &want)
+	}
+	p.compareLeases(v)
+}
+
+func (p *pair) compareLeases(v *View) {
+	p.t.Helper()
+	got := map[int64]Lease{}
+	must(p.t, v.Leases(func(l Lease) bool { got[l.ID] = l; return true }))
+	if !maps.Equal(got, p.twin.leases) {
+		p.fatalf("leases %v, want %v", got, p.twin.leases)
+	}
+	for _, id := range []int64{-3, 1, 2, 77, 1 << 40} {
+		var keys []string
+		must(p.t, v.LeaseKeys(id, func(key []byte) bool { keys = append(keys, string(key)); return true }))
+		if want := p.twin.attached(id); !slices.Equal(keys, want) {
+			p.fatalf("keys of lease %d: %q, want %q", id, keys, want)
+		}
+	}
+}
+
+// tell writes an event down with what was before it.
+func (g *generator) tell(b *strings.Builder, kv, prev KeyValue, ok bool) {
+	if kv.Version == 0 {
+		kv = KeyValue{Key: kv.Key, ModRevision: kv.ModRevision}
+	}
+	b.WriteString(showKVs([]KeyValue{kv}))
+	if ok {
+		b.WriteString(" <-" + showKVs([]KeyValue{prev}))
 	}
 }
 
@@ -420,7 +546,12 @@ func testAgainstTheTwin(t *testing.T, g ground) {
 				p.extend(1 + p.gen.rng.IntN(60))
 				p.catchUp(p.store)
 				p.compare(p.store)
-				switch p.gen.rng.IntN(6) {
+				switch p.gen.rng.IntN(8) {
+				case 6, 7:
+					if _, err := p.store.Tidy(p.gen.rng.IntN(100)); err != nil {
+						p.fatalf("tidy: %v", err)
+					}
+					p.compare(p.store)
 				case 0, 1:
 					p.reopen()
 				case 2:

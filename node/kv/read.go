@@ -42,20 +42,36 @@ func getMeta(r engine.Reader) (m meta, ok bool, err error) {
 	return m, err == nil, errors.Join(err, closer.Close())
 }
 
-// lookup reads what a put needs of a key from the database and remembers it.
+// prior is what a key has: in the cache, or in the database.
+func (s *Store) prior(key []byte, hash uint64) (prior, error) {
+	if p, ok := s.cache.get(key, hash); ok {
+		return p, nil
+	}
+	return s.lookup(key, hash)
+}
+
+// lookup reads what a write needs of a key from the database and remembers it.
 func (s *Store) lookup(key []byte, hash uint64) (prior, error) {
 	s.lookups++
-	var old KeyValue
-	v, closer, err := getRow(s.gen.db, key)
-	if closer != nil {
-		old, err = decodeVersion(key, v)
-		err = errors.Join(err, closer.Close())
+	was, err := s.stored(key)
+	if err == nil {
+		s.cache.put(key, hash, was)
 	}
+	return was, err
+}
+
+// stored is what the database says that a key has.
+func (s *Store) stored(key []byte) (prior, error) {
+	v, closer, err := getRow(s.gen.db, key)
 	if err != nil {
 		return prior{}, err
 	}
-	s.cache.put(key, hash, old.prior())
-	return old.prior(), nil
+	if closer == nil {
+		at, err := getGrave(s.gen.db, key)
+		return prior{mod: at}, err
+	}
+	kv, err := decodeVersion(key, v)
+	return kv.prior(), errors.Join(err, closer.Close())
 }
 
 // scanKeys reads [lo, hi) in order; what f gets is reused.
@@ -82,16 +98,21 @@ func scanKeys(r engine.Reader, lo, hi []byte, f func(KeyValue) bool) error {
 }
 
 // Read runs a read-only transaction on a consistent view.
-func (s *Store) Read(ctx context.Context, t Txn) (Result, error) {
+func (s *Store) Read(ctx context.Context, t Txn) (Result, error) { return s.ReadBilled(ctx, t, nil) }
+
+// ReadBilled is Read, where bill is told of the bytes that answers to ranges take up as they grow; its error ends
+// the read and is returned.
+func (s *Store) ReadBilled(ctx context.Context, t Txn, bill func(bytes int) error) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
 	}
-	if len(t.Compares) == 0 && len(t.Success) == 1 && t.Success[0].Range != nil && len(t.Success[0].Range.End) == 0 {
+	if len(t.Compares) == 0 && len(t.Success) == 1 && t.Success[0].Range.newestOfOne() {
 		if res, ok, err := s.readOne(t.Success[0].Range); ok || err != nil {
 			return res, err
 		}
 	}
 	v := s.View()
+	v.bill = bill
 	defer v.Close()
 	b, err := choose(v, &t)
 	if err == nil {
@@ -102,6 +123,10 @@ func (s *Store) Read(ctx context.Context, t Txn) (Result, error) {
 	}
 	return readTxn(v, &b)
 }
+
+// newestOfOne says that a range is about one key at the newest revision. The newest revision may be named, too; by the
+// time it is read it may be an older one, so that is not one of these.
+func (r *RangeRequest) newestOfOne() bool { return r != nil && len(r.End) == 0 && r.Revision <= 0 }
 
 // readOne reads a single key without a snapshot: it looks, and looks whether a batch was committed meanwhile.
 // ok is false when that keeps happening.
@@ -116,12 +141,7 @@ func (s *Store) readOne(r *RangeRequest) (Result, bool, error) {
 		if err != nil {
 			return Result{}, false, err
 		}
-		var kv KeyValue
-		var ok bool
-		err = checkRevision(p.meta.revision, r)
-		if err == nil {
-			kv, ok, err = getKey(p.gen.db, r.Key)
-		}
+		kv, ok, err := getKey(p.gen.db, r.Key)
 		if err := p.gen.release(); err != nil {
 			return Result{}, false, err
 		}

@@ -8,17 +8,58 @@ import (
 )
 
 const (
-	layoutVersion = 1
+	layoutVersion = 2
 
-	prefixMeta   = 'm'
-	prefixKey    = 'k'
-	prefixWindow = 'w'
+	prefixMeta     = 'm'
+	prefixKey      = 'k'
+	prefixWindow   = 'w'
+	prefixHistory  = 'h'
+	prefixGrave    = 'd'
+	prefixBefore   = 'b'
+	prefixLease    = 'l'
+	prefixAttached = 'a'
 )
 
 func rowVersion() []byte { return []byte("mv") }
 func rowApplied() []byte { return []byte("ma") }
 
 func rowKey(dst, key []byte) []byte { return append(append(dst, prefixKey), key...) }
+
+func rowGrave(dst, key []byte) []byte { return append(append(dst, prefixGrave), key...) }
+
+func rowBefore(dst, key []byte) []byte { return append(append(dst, prefixBefore), key...) }
+
+func rowLease(id int64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{prefixLease}, uint64(id))
+}
+
+func rowAttached(dst []byte, id int64, key []byte) []byte {
+	return append(binary.BigEndian.AppendUint64(append(dst, prefixAttached), uint64(id)), key...)
+}
+
+// decodeGrave reads a grave: the revision at which the key was deleted.
+func decodeGrave(key, b []byte) (Revision, error) {
+	d := decoder{b: b}
+	r := Revision(d.uvarint())
+	if d.bad || len(d.b) != 0 || r < 1 {
+		return 0, fmt.Errorf("grave of key %q: %w", key, ErrCorrupt)
+	}
+	return r, nil
+}
+
+func (l *Lease) append(b []byte) []byte {
+	return binary.AppendUvarint(binary.AppendVarint(binary.AppendVarint(b, l.TTL), l.Remaining), l.Granted)
+}
+
+func decodeLease(key, b []byte) (Lease, error) {
+	d := decoder{b: b}
+	l := Lease{TTL: d.varint(), Remaining: d.varint(), Granted: d.uvarint()}
+	if len(key) != 9 || d.bad || len(d.b) != 0 {
+		return Lease{}, fmt.Errorf("lease row %x: %w", key, ErrCorrupt)
+	}
+	l.ID = int64(binary.BigEndian.Uint64(key[1:]))
+	return l, nil
+}
 
 func rowWindow(origin uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{prefixWindow}, origin)
@@ -44,6 +85,15 @@ func checkRow(key, value []byte) error {
 		_, err = decodeVersion(key[1:], value)
 	case key[0] == prefixWindow:
 		_, _, err = decodeWindowRow(key, value)
+	case key[0] == prefixHistory:
+		err = checkBlock(key, value)
+	case key[0] == prefixGrave:
+		_, err = decodeGrave(key[1:], value)
+	case key[0] == prefixBefore:
+		_, err = decodeVersion(key[1:], value)
+	case key[0] == prefixLease:
+		_, err = decodeLease(key, value)
+	case key[0] == prefixAttached && len(key) > 9 && len(value) == 0:
 	default:
 		err = fmt.Errorf("row %x is not of this layout: %w", key, ErrMalformed)
 	}
@@ -55,7 +105,15 @@ type meta struct {
 	Applied
 	revision Revision
 	opened   bool
+	// compacted is the oldest revision that can be read, never before the first compaction. What history no longer needs
+	// goes by and by: blocks whose events are all older than tidied are gone. Each member has its own tidied.
+	compacted, tidied Revision
 }
+
+// never is what an uncompacted store is compacted at: as in etcd, revision 0 can still be.
+const never Revision = -1
+
+func newMeta() meta { return meta{revision: 1, compacted: never, tidied: never} }
 
 // effect adds what one operation left of a key to the checksum of effects: the key, and its row, which is all
 // zeros if the key was deleted. room is for scratch.
@@ -68,8 +126,13 @@ func (m *meta) effect(room *[]byte, kv *KeyValue, row []byte) {
 	m.Effects = crc32.Update(crc32.Update(m.Effects, table, *room), table, row)
 }
 
+// effectOn adds what a command left of a row that is not a key's: the row's key and its value, nil if it is gone.
+func (m *meta) effectOn(key, value []byte) {
+	m.Effects = crc32.Update(m.Effects, crc32.MakeTable(crc32.Castagnoli), appendBytes(appendBytes(nil, key), value))
+}
+
 func (m *meta) append(b []byte) []byte {
-	for _, v := range []uint64{m.Index, m.Term, m.Config, uint64(m.revision)} {
+	for _, v := range []uint64{m.Index, m.Term, m.Config, uint64(m.revision), uint64(m.compacted + 1), uint64(m.tidied + 1)} {
 		b = binary.AppendUvarint(b, v)
 	}
 	b = binary.LittleEndian.AppendUint32(append(b, flags(m.opened)), m.Effects)
@@ -79,8 +142,9 @@ func (m *meta) append(b []byte) []byte {
 func decodeMeta(b []byte) (meta, error) {
 	d := decoder{b: b}
 	m := meta{Applied: Applied{Index: d.uvarint(), Term: d.uvarint(), Config: d.uvarint()}, revision: Revision(d.uvarint())}
+	m.compacted, m.tidied = Revision(d.uvarint())-1, Revision(d.uvarint())-1
 	m.opened = d.flags(1) != 0
-	if d.bad || m.revision < 1 || len(d.b) < 4 {
+	if d.bad || m.revision < 1 || m.compacted > m.revision || m.tidied > m.compacted || min(m.compacted, m.tidied) < never || len(d.b) < 4 {
 		return meta{}, fmt.Errorf("applied row of %d bytes: %w", len(b), ErrCorrupt)
 	}
 	m.Effects = binary.LittleEndian.Uint32(d.b)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"slices"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -39,6 +40,9 @@ type Options struct {
 	// Damaged hears, on any goroutine, of every damaged file that a read, a flush or a compaction meets: an
 	// error that matches ErrCorrupt and names the file. Who reads gets an error besides. nil tells Logger.
 	Damaged func(error)
+	// Changed hears, on the applying goroutine and right after they can be read, what each batch has changed, and
+	// when the store has switched to another state. It must not wait. nil is nobody.
+	Changed func(Changes)
 	// Full says what is done on a full disk.
 	Full lsm.Patience
 }
@@ -85,6 +89,7 @@ type Store struct {
 	gen     *generation // nil once the store is closed
 	meta    meta
 	windows map[uint64]window
+	leases  map[int64]Lease
 	cache   *metaCache
 	batch   batch
 	points  []Point // not taken yet
@@ -174,7 +179,11 @@ func (s *Store) adopt(gen *generation) error {
 	if err != nil {
 		return err
 	}
-	s.gen, s.meta, s.windows = gen, m, windows
+	leases, err := readLeases(gen.db)
+	if err != nil {
+		return err
+	}
+	s.gen, s.meta, s.windows, s.leases = gen, m, windows, leases
 	s.cache.clear()
 	s.points = nil
 	if m.Index > 0 && m.Index%s.opts.PointEvery == 0 {
@@ -214,7 +223,7 @@ func readMeta(newIter func(lo, hi []byte) (engine.Iterator, error)) (meta, error
 	}
 	switch {
 	case applied == nil:
-		return meta{revision: 1}, nil
+		return newMeta(), nil
 	case version == nil:
 		return meta{}, fmt.Errorf("the store has an applied row but no layout version: %w", ErrCorrupt)
 	}
@@ -248,7 +257,7 @@ func readWindows(r engine.Reader) (map[uint64]window, error) {
 
 // commit writes the batch's rows at once and lets readers see them.
 func (s *Store) commit(b *batch) error {
-	rows := s.gen.db.NewBatch(len(b.rows) + 64*len(b.writes.list) + 1024)
+	rows := s.gen.db.NewBatch(len(b.rows) + b.history.bytes() + 64*len(b.writes.list) + 1024)
 	defer rows.Close()
 	if s.meta.Index == 0 {
 		if err := rows.Set(rowVersion(), []byte{layoutVersion}); err != nil {
@@ -275,7 +284,17 @@ func (s *Store) commit(b *batch) error {
 		p := &b.writes.list[i]
 		s.cache.put(p.kv.Key, p.hash, p.kv.prior())
 	}
+	s.keepLeases(&b.leases)
+	s.tell(b)
 	return nil
+}
+
+// tell passes on what a committed batch has changed, if it has.
+func (s *Store) tell(b *batch) {
+	if s.opts.Changed == nil {
+		return
+	}
+	s.opts.Changed(Changes{Index: b.meta.Index, Term: b.meta.Term, Revision: b.meta.revision, Compacted: b.meta.compacted, Blocks: b.history.all(), Leases: b.leases.told})
 }
 
 // Applied reports how far the store is.
@@ -283,6 +302,15 @@ func (s *Store) Applied() Applied { return s.published.Load().meta.Applied }
 
 // Revision is the store's revision.
 func (s *Store) Revision() Revision { return s.published.Load().meta.revision }
+
+// Compacted is the oldest revision that can be read, -1 before the first compaction, as in etcd.
+func (s *Store) Compacted() Revision { return s.published.Load().meta.compacted }
+
+// Tidied reports whether nothing is left of what compactions have made unreadable.
+func (s *Store) Tidied() bool {
+	m := s.published.Load().meta
+	return m.compacted <= m.tidied+1
+}
 
 // Opened reports whether the cluster has been opened to clients.
 func (s *Store) Opened() bool { return s.published.Load().meta.opened }
@@ -334,7 +362,7 @@ func (s *Store) Close() error {
 }
 
 func isCommandError(err error) bool {
-	return errors.Is(err, ErrKeyNotFound) || errors.Is(err, ErrLeaseNotFound) || errors.Is(err, ErrCompacted) || errors.Is(err, ErrFutureRevision)
+	return slices.ContainsFunc([]error{ErrKeyNotFound, ErrLeaseNotFound, ErrDuplicateKey, ErrCompacted, ErrFutureRevision}, func(of error) bool { return errors.Is(err, of) })
 }
 
 // quiet drops what Pebble says, but for what it cannot survive.

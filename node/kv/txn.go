@@ -15,7 +15,13 @@ type source interface {
 	// scan calls f for every key in [lo, hi) in order, hi nil for no end, until f returns false. What f
 	// gets may be reused by the next call.
 	scan(lo, hi []byte, f func(KeyValue) bool) error
+	// then is the state at an earlier revision, which must not be compacted.
+	then(Revision) (source, error)
+	lease(id int64) (Lease, bool)
+	// charge is told of the bytes that an answer takes up, and may refuse them.
+	charge(bytes int) error
 	revision() Revision
+	compacted() Revision
 }
 
 // holds evaluates a compare: for every key of its range.
@@ -75,12 +81,6 @@ type branch struct {
 	nested    []branch // one for each Op with a Txn, in order
 }
 
-// pinned reports whether the branch reads at an explicit revision.
-func (b *branch) pinned() bool {
-	return slices.ContainsFunc(b.ops, func(op Op) bool { return op.Range != nil && op.Range.Revision > 0 }) ||
-		slices.ContainsFunc(b.nested, func(n branch) bool { return n.pinned() })
-}
-
 // choose evaluates all compares against the state before the transaction, as etcd does.
 func choose(src source, t *Txn) (branch, error) {
 	b := branch{succeeded: true, ops: t.Success}
@@ -106,19 +106,44 @@ func choose(src source, t *Txn) (branch, error) {
 	return b, nil
 }
 
-// check refuses what cannot be done before anything is changed.
+// check refuses what cannot be done before anything is changed: first for all that is written, then for all that is
+// read, as etcd does.
 func check(src source, b *branch) error {
+	var w writeCheck
+	err := b.each(func(op *Op) error {
+		switch {
+		case op.Put != nil:
+			w.puts = append(w.puts, op.Put.Key)
+			return checkPut(src, op.Put)
+		case op.Delete != nil:
+			w.deletes = append(w.deletes, op.Delete)
+		}
+		return nil
+	})
+	if err == nil {
+		err = w.check()
+	}
+	if err != nil {
+		return err
+	}
+	return b.each(func(op *Op) error {
+		if op.Range == nil {
+			return nil
+		}
+		return checkRevision(src.revision(), src.compacted(), op.Range)
+	})
+}
+
+// each calls f for the operations that will be done, those of nested transactions included, in order.
+func (b *branch) each(f func(*Op) error) error {
 	nested := 0
 	for i := range b.ops {
 		var err error
-		switch op := &b.ops[i]; {
-		case op.Put != nil:
-			err = checkPut(src, op.Put)
-		case op.Range != nil:
-			err = checkRevision(src.revision(), op.Range)
-		case op.Txn != nil:
-			err = check(src, &b.nested[nested])
+		if b.ops[i].Txn != nil {
+			err = b.nested[nested].each(f)
 			nested++
+		} else {
+			err = f(&b.ops[i])
 		}
 		if err != nil {
 			return err
@@ -127,33 +152,79 @@ func check(src source, b *branch) error {
 	return nil
 }
 
-func checkPut(src source, p *PutRequest) error {
-	if p.Lease != 0 {
-		return fmt.Errorf("lease %016x: %w", uint64(p.Lease), ErrLeaseNotFound)
-	}
-	if !p.IgnoreValue && !p.IgnoreLease {
-		return nil
-	}
-	_, ok, err := src.get(p.Key)
-	if err == nil && !ok {
-		err = ErrKeyNotFound
-	}
-	return err
+// writeCheck sees that a transaction writes no key twice: the events of one revision are about different keys.
+type writeCheck struct {
+	puts    [][]byte
+	deletes []*DeleteRequest
 }
 
-func checkRevision(now Revision, r *RangeRequest) error {
+func (w *writeCheck) check() error {
+	if len(w.puts) == 0 || len(w.puts)+len(w.deletes) == 1 {
+		return nil
+	}
+	slices.SortFunc(w.puts, bytes.Compare)
+	for i := 1; i < len(w.puts); i++ {
+		if bytes.Equal(w.puts[i-1], w.puts[i]) {
+			return fmt.Errorf("key %q: %w", w.puts[i], ErrDuplicateKey)
+		}
+	}
+	for _, d := range w.deletes {
+		lo, hi, one := bounds(d.Key, d.End)
+		i, found := slices.BinarySearchFunc(w.puts, lo, bytes.Compare)
+		hit := found
+		if !one { // of an empty range, lo itself is no part
+			hit = i < len(w.puts) && (hi == nil || bytes.Compare(w.puts[i], hi) < 0)
+		}
+		if hit {
+			return fmt.Errorf("key %q: %w", w.puts[i], ErrDuplicateKey)
+		}
+	}
+	return nil
+}
+
+func checkPut(src source, p *PutRequest) error {
+	if p.Lease != 0 {
+		if _, ok := src.lease(p.Lease); !ok {
+			return fmt.Errorf("lease %016x: %w", uint64(p.Lease), ErrLeaseNotFound)
+		}
+	}
+	if p.IgnoreValue || p.IgnoreLease {
+		_, ok, err := src.get(p.Key)
+		if err == nil && !ok {
+			err = ErrKeyNotFound
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkRevision(now, compacted Revision, r *RangeRequest) error {
 	switch {
 	case r.Revision > now:
 		return ErrFutureRevision
-	case r.Revision > 0 && r.Revision < now:
+	case r.Revision > 0 && r.Revision < compacted:
 		return ErrCompacted
 	}
 	return nil
 }
 
-// readRange answers a range on src. What it returns is the caller's.
+// readRange answers a range on src, or on what it was at the revision asked for. What it returns is the caller's.
 func readRange(src source, r *RangeRequest) (*RangeResult, error) {
-	res := &RangeResult{Revision: src.revision()}
+	then := src
+	if r.Revision > 0 && r.Revision < src.revision() {
+		var err error
+		if then, err = src.then(r.Revision); err != nil {
+			return nil, err
+		}
+	}
+	return readRangeOf(then, r, src.revision())
+}
+
+// readRangeOf answers a range on a state, for a store at revision now.
+func readRangeOf(src source, r *RangeRequest, now Revision) (*RangeResult, error) {
+	res := &RangeResult{Revision: now}
 	lo, hi, one := bounds(r.Key, r.End)
 	if one {
 		kv, ok, err := src.get(lo)
@@ -163,17 +234,30 @@ func readRange(src source, r *RangeRequest) (*RangeResult, error) {
 		if ok {
 			res.visit(r, kv)
 		}
-	} else if err := src.scan(lo, hi, func(kv KeyValue) bool {
-		if res.takes(r, &kv) {
-			kv = kv.copy(r.dropsValue())
-		}
-		res.visit(r, kv)
-		return true
-	}); err != nil {
+	} else if err := scanInto(src, r, res, lo, hi); err != nil {
 		return nil, err
 	}
 	res.finish(r)
 	return res, nil
+}
+
+// answerOverhead is about what a key takes in an answer besides its bytes.
+const answerOverhead = 128
+
+func scanInto(src source, r *RangeRequest, res *RangeResult, lo, hi []byte) error {
+	var refused error
+	err := src.scan(lo, hi, func(kv KeyValue) bool {
+		if res.takes(r, &kv) {
+			kv = kv.copy(r.dropsValue())
+			refused = src.charge(len(kv.Key) + len(kv.Value) + answerOverhead)
+		}
+		res.visit(r, kv)
+		return refused == nil
+	})
+	if err == nil {
+		err = refused
+	}
+	return err
 }
 
 // takes reports whether the next key is part of the answer, before sorting and the last cut. One more than the limit
@@ -203,9 +287,10 @@ func (res *RangeResult) finish(r *RangeRequest) {
 	}
 }
 
-// fetchesAll says that the limit cuts only after sorting and filtering.
+// fetchesAll says that the limit cuts only after sorting and filtering. Without an order, what is sorted is what the limit
+// has left in the order of the keys, as in etcd.
 func (r *RangeRequest) fetchesAll() bool {
-	return r.Limit <= 0 || r.Order != SortNone || r.Target != SortByKey || r.filtered()
+	return r.Limit <= 0 || r.Order != SortNone || r.filtered()
 }
 
 // dropsValue says that values are neither answered nor sorted by.

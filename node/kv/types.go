@@ -26,9 +26,37 @@ type CommandID struct {
 type Command struct {
 	ID    CommandID
 	Floor uint64
-	// Open marks the cluster as opened to clients; then Txn is ignored.
-	Open bool
-	Txn  Txn
+	// One of these at most is set; then Txn is ignored. Open marks the cluster as opened to clients.
+	Open       bool
+	Compact    *Compaction
+	Grant      *Lease // all but ID and TTL is ignored
+	Revoke     *Revocation
+	Checkpoint *Checkpoint
+
+	Txn Txn
+}
+
+// Compaction forgets what no read at Revision or a later one can see. Refused with ErrCompacted where the store is
+// compacted as far already, and with ErrFutureRevision past its revision.
+type Compaction struct {
+	Revision Revision
+}
+
+// Revocation takes leases away with the keys that are attached to them: those of one lease at one revision, the leases
+// one after the other. A Term other than 0 is the leader's that found them expired: in an entry of any other term the
+// command does nothing and answers ErrFenced, and a lease that was granted behind the entry at Seen, which the leader
+// had applied then, is another one and is passed over. A single lease that is not there answers ErrLeaseNotFound, one
+// of several is passed over.
+type Revocation struct {
+	Term, Seen uint64
+	Leases     []int64
+}
+
+// Checkpoint notes how much is left of leases, in seconds; it is fenced as a Revocation. What is not there is passed
+// over.
+type Checkpoint struct {
+	Term, Seen uint64
+	Leases     []Lease // all but ID and Remaining is ignored
 }
 
 // Txn is one transaction: if every compare holds, Success is done, else Failure. A plain put, range or

@@ -3,7 +3,6 @@ package kv
 import (
 	"errors"
 	"fmt"
-	"hash/crc64"
 
 	"raftsman.dev/node/kv/engine"
 )
@@ -15,6 +14,7 @@ type View struct {
 	meta meta
 	snap engine.Snapshot // nil for a view of the newest state that only pins the generation
 	err  error           // what every read answers, if there is nothing to read from
+	bill func(bytes int) error
 }
 
 // View pins the newest state. It takes no lock that Apply holds: how far the state is, it reads from the state.
@@ -69,7 +69,73 @@ func (v *View) Close() error {
 // Applied is how far the viewed state is.
 func (v *View) Applied() Applied { return v.meta.Applied }
 
+// Revision is the viewed state's revision.
+func (v *View) Revision() Revision { return v.meta.revision }
+
+// Compacted is the oldest revision that can be read, -1 before the first compaction, as in etcd.
+func (v *View) Compacted() Revision { return v.meta.compacted }
+
 func (v *View) revision() Revision { return v.meta.revision }
+
+func (v *View) compacted() Revision { return v.meta.compacted }
+
+// lease is never asked: a view is only read.
+func (v *View) lease(int64) (Lease, bool) { return Lease{}, false }
+
+func (v *View) then(at Revision) (source, error) { return past{v.snap, at, v.bill}, v.err }
+
+func (v *View) charge(bytes int) error {
+	if v.bill == nil {
+		return nil
+	}
+	return v.bill(bytes)
+}
+
+// Events calls f for the events from a revision on, up to the viewed one, in order, until it returns false. What f gets is
+// reused. Errors: ErrCompacted if there were events from there on that are gone.
+func (v *View) Events(from Revision, f func(Event) bool) error {
+	if v.err != nil {
+		return v.err
+	}
+	if from < v.meta.compacted {
+		return fmt.Errorf("events from revision %d on, compacted at %d: %w", from, v.meta.compacted, ErrCompacted)
+	}
+	return eachBlock(v.snap, from, func(_ place, block []byte) (more bool, err error) {
+		more = true
+		err = EachEvent(block, func(e Event) bool {
+			if e.KV.ModRevision >= from {
+				more = f(e)
+			}
+			return more
+		})
+		return more, err
+	})
+}
+
+// Before is what the key of an event had just before it; ok is false where it had nothing, and where that has been
+// compacted. It is the caller's.
+func (v *View) Before(e Event) (kv KeyValue, ok bool, err error) {
+	if v.err != nil || e.Before == 0 || e.KV.ModRevision-1 < v.meta.compacted {
+		return KeyValue{}, false, v.err
+	}
+	return past{r: v.snap, at: e.KV.ModRevision - 1}.from(e.KV.Key, e.Before)
+}
+
+// Leases calls f for every lease, in order of the ids as unsigned numbers, until it returns false.
+func (v *View) Leases(f func(Lease) bool) error {
+	if v.err != nil {
+		return v.err
+	}
+	return eachLease(v.snap, f)
+}
+
+// LeaseKeys calls f for the keys attached to a lease, in order, until it returns false. What f gets is reused.
+func (v *View) LeaseKeys(id int64, f func(key []byte) bool) error {
+	if v.err != nil {
+		return v.err
+	}
+	return eachAttached(v.snap, id, f)
+}
 
 func (v *View) get(key []byte) (KeyValue, bool, error) {
 	if v.err != nil {
@@ -130,19 +196,4 @@ func (v *View) rows(from []byte, f func(key, value []byte) error) error {
 		}
 	}
 	return damage("the whole state", it.Error())
-}
-
-// Hash is a checksum of the logical state at the returned applied index: equal on equal members.
-func (s *Store) Hash() (hash, applied uint64, err error) {
-	v := s.View()
-	defer v.Close()
-	h := crc64.New(crc64.MakeTable(crc64.ECMA))
-	err = v.rows(nil, func(key, value []byte) error {
-		_, err := h.Write(appendBytes(appendBytes(nil, key), value))
-		return err
-	})
-	if err != nil {
-		return 0, 0, fmt.Errorf("hash the store: %w", err)
-	}
-	return h.Sum64(), v.meta.Index, nil
 }

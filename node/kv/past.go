@@ -1,0 +1,175 @@
+package kv
+
+import (
+	"bytes"
+
+	"raftsman.dev/node/kv/engine"
+)
+
+// past is the state at an earlier revision, which is compacted at that one at most. It is found from the newest state:
+// what a key has now, or its grave, names the newest of its events, and every event names the one before.
+type past struct {
+	r    engine.Reader
+	at   Revision
+	bill func(bytes int) error // nil refuses nothing
+}
+
+func (p past) revision() Revision { return p.at }
+
+// compacted is never asked: whoever made p has checked its revision.
+func (p past) compacted() Revision { return 0 }
+
+func (p past) charge(bytes int) error {
+	if p.bill == nil {
+		return nil
+	}
+	return p.bill(bytes)
+}
+
+func (p past) then(Revision) (source, error) { return p, nil }
+
+// lease is never asked: nothing is written to the past.
+func (p past) lease(int64) (Lease, bool) { return Lease{}, false }
+
+func (p past) get(key []byte) (KeyValue, bool, error) {
+	kv, ok, err := getKey(p.r, key)
+	if err != nil || ok && kv.ModRevision <= p.at {
+		return kv, ok, err
+	}
+	from := kv.ModRevision
+	if !ok {
+		if from, err = getGrave(p.r, key); err != nil {
+			return KeyValue{}, false, err
+		}
+	}
+	return p.from(key, from)
+}
+
+// from looks for the version in force among the events that led to the one at revision newest.
+func (p past) from(key []byte, newest Revision) (KeyValue, bool, error) {
+	for at := newest; at != 0; {
+		e, ok, err := findEvent(p.r, at, key)
+		if err != nil {
+			return KeyValue{}, false, err
+		}
+		if !ok {
+			return getBefore(p.r, key, min(at, p.at))
+		}
+		if at <= p.at && e.Deletion() {
+			return KeyValue{}, false, nil
+		}
+		if at <= p.at {
+			return e.KV, true, nil
+		}
+		at = e.Before
+	}
+	return KeyValue{}, false, nil
+}
+
+// scan goes through the keys that there are and those that were deleted, in order.
+func (p past) scan(lo, hi []byte, f func(KeyValue) bool) error {
+	graves, err := newGraveIter(p.r, lo, hi)
+	if err != nil {
+		return err
+	}
+	defer graves.Close()
+	going := true
+	emit := func(key []byte, newest Revision) error {
+		kv, ok, err := p.from(key, newest)
+		if ok && err == nil {
+			going = f(kv)
+		}
+		return err
+	}
+	var bad error
+	bury := func(upTo []byte) { // the dead before a key, or all that are left
+		for going && bad == nil && graves.ok && (upTo == nil || bytes.Compare(graves.key, upTo) < 0) {
+			if graves.at > p.at {
+				bad = emit(graves.key, graves.at)
+			}
+			if bad == nil {
+				bad = graves.next()
+			}
+		}
+	}
+	err = scanKeys(p.r, lo, hi, func(kv KeyValue) bool {
+		if bury(kv.Key); !going || bad != nil {
+			return false
+		}
+		if kv.ModRevision <= p.at {
+			going = f(kv)
+		} else {
+			bad = emit(kv.Key, kv.ModRevision)
+		}
+		return going && bad == nil
+	})
+	if err == nil && bad == nil && going {
+		bury(nil)
+	}
+	if err == nil {
+		err = bad
+	}
+	return err
+}
+
+// getBefore reads the version of a key that was in force when history was tidied, if it is of revision at or an earlier
+// one.
+func getBefore(r engine.Reader, key []byte, at Revision) (KeyValue, bool, error) {
+	v, closer, err := r.Get(rowBefore(nil, key))
+	if err != nil || closer == nil {
+		return KeyValue{}, false, damage("history", err)
+	}
+	kv, err := decodeVersion(bytes.Clone(key), bytes.Clone(v))
+	if bad := closer.Close(); err == nil {
+		err = bad
+	}
+	return kv, err == nil && kv.ModRevision <= at, err
+}
+
+// getGrave reads at which revision a key was deleted that is not there; 0 is that nothing is known of it.
+func getGrave(r engine.Reader, key []byte) (Revision, error) {
+	var room [128]byte
+	v, closer, err := r.Get(rowGrave(room[:0], key))
+	if err != nil || closer == nil {
+		return 0, damage("a grave", err)
+	}
+	at, err := decodeGrave(key, v)
+	if bad := closer.Close(); err == nil {
+		err = bad
+	}
+	return at, err
+}
+
+// graveIter walks the graves of a range, in order.
+type graveIter struct {
+	it  engine.Iterator
+	ok  bool
+	key []byte
+	at  Revision
+}
+
+func newGraveIter(r engine.Reader, lo, hi []byte) (*graveIter, error) {
+	upper := []byte{prefixGrave + 1}
+	if hi != nil {
+		upper = rowGrave(nil, hi)
+	}
+	it, err := r.NewIter(rowGrave(nil, lo), upper)
+	if err != nil {
+		return nil, damage("the graves", err)
+	}
+	g := &graveIter{it: it}
+	return g, g.take(it.First())
+}
+
+func (g *graveIter) next() error { return g.take(g.it.Next()) }
+
+func (g *graveIter) take(ok bool) (err error) {
+	if g.ok = ok; !ok {
+		return damage("the graves", g.it.Error())
+	}
+	g.key = append(g.key[:0], g.it.Key()[1:]...)
+	g.at, err = decodeGrave(g.key, g.it.Value())
+	return err
+}
+
+func (g *graveIter) Close() error { return g.it.Close() }

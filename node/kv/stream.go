@@ -1,0 +1,79 @@
+package kv
+
+// Chunk is part of the answer to a range, in order. The last one says how many keys there are in all, and whether the
+// limit cut some off.
+type Chunk struct {
+	KVs   []KeyValue
+	Last  bool
+	Count int64
+	More  bool
+}
+
+// Stream answers a range in chunks of about so many bytes of keys and values; the chunks together are what Read answers.
+// What f gets is its own. It stops at f's first error and returns it. Orders other than by key, and bounds on revisions,
+// are the caller's to refuse: the first are ignored, of the second nothing is known before the end. Errors:
+// ErrCompacted, ErrFutureRevision.
+func (v *View) Stream(r *RangeRequest, bytes int, f func(Chunk) error) error {
+	if v.err != nil {
+		return v.err
+	}
+	if err := checkRevision(v.revision(), v.compacted(), r); err != nil {
+		return err
+	}
+	src := source(v)
+	if r.Revision > 0 && r.Revision < v.revision() {
+		src = past{r: v.snap, at: r.Revision}
+	}
+	s := streaming{r: r, room: bytes, f: f}
+	lo, hi, one := bounds(r.Key, r.End)
+	if one {
+		kv, ok, err := src.get(lo)
+		if err != nil {
+			return err
+		}
+		if ok {
+			s.visit(kv)
+		}
+	} else if err := src.scan(lo, hi, s.visit); err != nil {
+		return err
+	}
+	return s.finish()
+}
+
+// streaming is a range on its way.
+type streaming struct {
+	r     *RangeRequest
+	room  int // of a chunk
+	f     func(Chunk) error
+	chunk []KeyValue
+	size  int
+	taken int64
+	count int64
+	err   error
+}
+
+// visit takes a key; what is behind the limit is only counted.
+func (s *streaming) visit(kv KeyValue) bool {
+	s.count++
+	if s.r.CountOnly || s.r.Limit > 0 && s.taken == s.r.Limit {
+		return true
+	}
+	if s.size >= s.room {
+		if s.err = s.f(Chunk{KVs: s.chunk}); s.err != nil {
+			return false
+		}
+		s.chunk, s.size = nil, 0
+	}
+	kv = kv.copy(s.r.KeysOnly)
+	s.chunk = append(s.chunk, kv)
+	s.size += len(kv.Key) + len(kv.Value)
+	s.taken++
+	return true
+}
+
+func (s *streaming) finish() error {
+	if s.err != nil {
+		return s.err
+	}
+	return s.f(Chunk{KVs: s.chunk, Last: true, Count: s.count, More: !s.r.CountOnly && s.taken < s.count})
+}
