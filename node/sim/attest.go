@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"bytes"
+	"context"
 	"math"
 	"slices"
 
@@ -83,7 +85,20 @@ func (w *World) probeOn() {
 		}
 		if h.up() && h.altered.tainted {
 			h.later(0, h.flush)
+			w.forget()
 		}
+	}
+}
+
+// forget has history compacted as far as it goes.
+func (w *World) forget() {
+	l := w.leader()
+	if l == nil || w.now < l.resumes {
+		return
+	}
+	p, err := l.replica.Register(kv.Command{Compact: &kv.Compaction{Revision: l.store.Revision()}}, l.replica.Now())
+	if err == nil {
+		l.later(0, func() { l.replica.Propose([]*replica.Proposal{p}); l.pump() })
 	}
 }
 
@@ -172,10 +187,25 @@ func (h *host) stood() { h.altered.tainted = false }
 // and no command has had another effect than elsewhere, it is like the others.
 func (t *truth) lookAtTainted(h *host, applied kv.Applied) {
 	first, known := t.effects[applied.Index]
-	if known && first.sum == applied.Effects && !h.ground().altered() {
+	if known && first.sum == applied.Effects && !h.ground().altered() && !h.remembersAltered() {
 		h.w.fault("state altered: overwritten before anybody asked")
 		h.stood()
 	}
+}
+
+// remembersAltered reports whether history still holds what was altered: the version that was in force when it was
+// compacted is taken from the row.
+func (h *host) remembersAltered() bool {
+	at := h.store.Compacted()
+	if at <= 0 {
+		return false
+	}
+	r := &kv.RangeRequest{Key: []byte(h.altered.key), Revision: at}
+	res, err := h.store.Read(context.Background(), kv.Txn{Success: []kv.Op{{Range: r}}})
+	if h.died(err) || err != nil || len(res.Responses[0].Range.KVs) == 0 {
+		return false
+	}
+	return bytes.Equal(res.Responses[0].Range.KVs[0].Value, h.altered.value)
 }
 
 // standBack keeps an altered state that was not found yet from going out as a snapshot: it would be on a majority before

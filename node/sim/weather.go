@@ -20,7 +20,7 @@ type Weather struct {
 	Partition, Heal, Clog, Throttle, Misdirect, Disconnect, Foreign            int64
 	Crash, Kill, Restart, AllCrash, Pause, Lag, Clock                          int64
 	SlowDisk, TornWrite, Sick, Rot, RotStore, TearStore, Empty, Swap, RollBack int64
-	Alter                                                                      int64
+	Chores, Alter                                                              int64
 	Membership, Transfer, Mend                                                 int64
 	// Members is the size to begin with, KeepEntries how short the logs are kept, Clients how many ask at once.
 	Members     int
@@ -67,6 +67,7 @@ func Draw(rng *rand.Rand) Weather {
 		w.Transfer = 50 + rng.Int64N(300) // a storm
 	}
 	w.Previous = int(some(40, 50_000, 600_000))
+	w.Chores = some(70, 200, 2000)
 	return w
 }
 
@@ -103,6 +104,7 @@ func (w *World) begin() {
 	w.recur(w.weather.Membership, w.reshape)
 	w.recur(w.weather.Transfer, w.transfer)
 	w.recur(w.weather.Mend, w.mend)
+	w.recur(w.weather.Chores, func() { w.strike(w.keepHouse) })
 }
 
 // recur does something again and again, at intervals around a mean, until the world is calm.
