@@ -91,8 +91,32 @@ func refusal(r raft.Refusal) error {
 }
 
 // Read implements etcdapi.Backend.
-func (m *Member) Read(ctx context.Context, txn kv.Txn) (kv.Result, error) {
-	return m.store.Read(ctx, txn)
+func (m *Member) Read(ctx context.Context, txn kv.Txn, bill func(bytes int) error) (kv.Result, error) {
+	return m.store.ReadBilled(ctx, txn, bill)
+}
+
+// View implements etcdapi.Backend.
+func (m *Member) View() *kv.View { return m.store.View() }
+
+// HashKeys implements etcdapi.Backend.
+func (m *Member) HashKeys(at kv.Revision) (kv.KeysHash, error) { return m.store.HashKeys(at) }
+
+// Compact implements etcdapi.Backend.
+func (m *Member) Compact(ctx context.Context, at kv.Revision, physical bool) (kv.Result, error) {
+	res, err := m.command(ctx, kv.Command{Compact: &kv.Compaction{Revision: at}})
+	if err != nil || res.Err != nil || !physical {
+		return res, err
+	}
+	m.waitWhile(ctx, requestTimeout, func() bool { return !m.store.Tidied() })
+	return res, ctx.Err()
+}
+
+// NoSpace implements etcdapi.Backend: only the leader knows which disks are low, so a member speaks for itself.
+func (m *Member) NoSpace() []uint64 {
+	if m.facts.noSpace.Load() {
+		return []uint64{uint64(m.id.Member)}
+	}
+	return nil
 }
 
 // Header implements etcdapi.Backend.
@@ -103,8 +127,9 @@ func (m *Member) Header() etcdapi.Header {
 // Status implements etcdapi.Backend.
 func (m *Member) Status() etcdapi.Status {
 	size := m.store.Size()
+	room := m.disk.free.Load() - m.cfg.lowBound(m.disk.size.Load())
 	return etcdapi.Status{
-		Version: apiVersion, StorageVersion: "3.7.0", DBSize: size, DBSizeInUse: size,
+		Version: apiVersion, StorageVersion: "3.7.0", DBSize: size, DBSizeInUse: size, DBSizeQuota: size + max(room, 0),
 		Leader: m.facts.leader.Load(), Index: m.facts.commit.Load(), Applied: m.facts.applied.Load(),
 		Learner: m.facts.seat(m.id.Member) == raft.SeatLearner, Errors: m.alarms(),
 	}

@@ -16,15 +16,13 @@ type clients struct {
 	kv          pb.KVClient
 	cluster     pb.ClusterClient
 	maintenance pb.MaintenanceClient
-	lease       pb.LeaseClient
-	watch       pb.WatchClient
 }
 
 func single(t *testing.T, change func(*Config)) (*bench, clients) {
 	b := newBench(t)
 	b.group(change, "a")
 	c := b.dial("a")
-	return b, clients{pb.NewKVClient(c), pb.NewClusterClient(c), pb.NewMaintenanceClient(c), pb.NewLeaseClient(c), pb.NewWatchClient(c)}
+	return b, clients{pb.NewKVClient(c), pb.NewClusterClient(c), pb.NewMaintenanceClient(c)}
 }
 
 func opPut(key, value string) *pb.RequestOp {
@@ -103,17 +101,16 @@ func TestBadRequests(t *testing.T) {
 
 // What belongs to later versions says so, instead of pretending.
 func TestUnimplemented(t *testing.T) {
-	_, c := single(t, nil)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	_, lease := c.lease.LeaseGrant(ctx, &pb.LeaseGrantRequest{TTL: 10})
-	_, compact := c.kv.Compact(ctx, &pb.CompactionRequest{Revision: 1})
-	stream, err := c.watch.Watch(ctx)
+	b, _ := single(t, nil)
+	ctx, conn := limited(t), b.dial("a")
+	_, auth := pb.NewAuthClient(conn).AuthStatus(ctx, &pb.AuthStatusRequest{})
+	_, downgrade := pb.NewMaintenanceClient(conn).Downgrade(ctx, &pb.DowngradeRequest{})
+	stream, err := pb.NewMaintenanceClient(conn).Snapshot(ctx, &pb.SnapshotRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, watch := stream.Recv()
-	for name, err := range map[string]error{"LeaseGrant": lease, "Compact": compact, "Watch": watch} {
+	_, snapshot := stream.Recv()
+	for name, err := range map[string]error{"AuthStatus": auth, "Downgrade": downgrade, "Snapshot": snapshot} {
 		if status.Code(err) != codes.Unimplemented {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"raftsman.dev/node/certs"
 	"raftsman.dev/node/etcdapi"
 )
 
@@ -26,6 +27,10 @@ type Config struct {
 	// clients are told. Defaults: where the member listens.
 	AdvertisePeer   string
 	AdvertiseClient []string
+
+	// ClientTLS are the files of the client port's certificates; with none of them it speaks plain text. They are
+	// followed while the member runs.
+	ClientTLS certs.Files
 
 	// Peers are host:port hints of other members. Discover is a host:port whose name resolves to the
 	// addresses of all members (a headless service); it is resolved afresh whenever a peer is looked for.
@@ -54,6 +59,9 @@ type Config struct {
 	// anything: a quarter above the bound all is as before. Defaults: an eighth of the volume, at most 1 GiB, and
 	// a 32nd of it, at most 128 MiB.
 	LowSpaceBytes, OutOfSpaceBytes int64
+	// AutoCompaction is what history the leader forgets by itself. Default none, as in etcd: kube-apiserver, for one, asks
+	// for it itself.
+	AutoCompaction AutoCompaction
 	// Limits bound client requests.
 	Limits etcdapi.Limits
 	// DrainTimeout bounds how long a stop waits for requests and for another leader. Default 5 s.
@@ -78,6 +86,7 @@ func (c *Config) Default() {
 	orElse(&c.SnapshotBytesPerSecond, 32<<20)
 	orElse(&c.DrainTimeout, 5*time.Second)
 	orElse(&c.Version, "dev")
+	c.ClientTLS.Flags = "--client"
 	if c.LookupHost == nil {
 		c.LookupHost = net.DefaultResolver.LookupHost
 	}
@@ -131,14 +140,8 @@ func (c *Config) validateAddresses() error {
 			return fmt.Errorf("%s is %q: write it as host:port", f.flag, f.address)
 		}
 	}
-	for _, u := range c.AdvertiseClient {
-		parsed, err := url.Parse(u)
-		if err != nil || parsed.Scheme != "http" || parsed.Host == "" {
-			return fmt.Errorf("--advertise-client is %q: write it as http://host:port", u)
-		}
-	}
-	if n := len(strings.Join(c.AdvertiseClient, ",")); n > maxClientURLs {
-		return fmt.Errorf("--advertise-client has %d bytes, the bound is %d: name fewer or shorter URLs", n, maxClientURLs)
+	if err := c.validateClientURLs(); err != nil {
+		return err
 	}
 	reach := c.AdvertisePeer
 	orElse(&reach, c.ListenPeer)
@@ -146,6 +149,33 @@ func (c *Config) validateAddresses() error {
 		return fmt.Errorf("--advertise-peer is %q: name the host under which other members reach this one", c.AdvertisePeer)
 	}
 	return nil
+}
+
+func (c *Config) validateClientURLs() error {
+	if err := c.ClientTLS.Validate(); err != nil {
+		return err
+	}
+	for _, u := range c.AdvertiseClient {
+		parsed, err := url.Parse(u)
+		switch {
+		case err != nil || parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Host == "":
+			return fmt.Errorf("--advertise-client is %q: write it as http://host:port, or https://host:port with TLS", u)
+		case parsed.Scheme != c.clientScheme():
+			return fmt.Errorf("--advertise-client is %q, but clients are served over %s: write it as %s://host:port, or mend --client-cert-file", u, c.clientScheme(), c.clientScheme())
+		}
+	}
+	if n := len(strings.Join(c.AdvertiseClient, ",")); n > maxClientURLs {
+		return fmt.Errorf("--advertise-client has %d bytes, the bound is %d: name fewer or shorter URLs", n, maxClientURLs)
+	}
+	return nil
+}
+
+// clientScheme is how the URLs of the client port begin.
+func (c *Config) clientScheme() string {
+	if c.ClientTLS.Given() {
+		return "https"
+	}
+	return "http"
 }
 
 // maxClientURLs bounds all client URLs together, in bytes: the peers' handshake carries them.

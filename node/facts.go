@@ -13,6 +13,7 @@ type facts struct {
 	beat                 atomic.Int64 // of the owner's last tick, in nanoseconds of the wall clock
 	role                 atomic.Uint32
 	term, leader         atomic.Uint64
+	reign                atomic.Uint64 // the term in which this member leads, 0 while it does not
 	commit, applied      atomic.Uint64
 	first                atomic.Uint64 // of the log
 	config               atomic.Uint64
@@ -32,6 +33,11 @@ type facts struct {
 // observe is called by the owner after every turn.
 func (f *facts) observe(r *replica.Replica) {
 	b := r.Brief()
+	reign := uint64(0)
+	if b.Role == raft.RoleLeader {
+		reign = uint64(b.Term)
+	}
+	f.reign.Store(reign)
 	f.role.Store(uint32(b.Role))
 	f.term.Store(uint64(b.Term))
 	f.leader.Store(uint64(b.Leader))

@@ -127,29 +127,45 @@ func (m *Member) onLog(f func() error) error {
 	}
 }
 
-// apply is the applier's loop.
+// apply is the applier's loop. Where there is nothing to apply, it tidies the store.
 func (m *Member) apply() {
+	idle := make(chan struct{})
+	close(idle)
+	var untidy <-chan struct{}
 	for {
 		select {
 		case <-m.ending:
 			return
 		case <-m.applierReady:
+		case <-untidy:
 		}
-		for {
-			turn, err := m.replica.Applier().Run()
-			if err != nil {
-				m.storeFailed(err)
-				return
-			}
-			if turn.Index == 0 {
-				break
-			}
-			if turn.Installed {
-				m.facts.snapshots.Add(1)
-				m.facts.diverged.Store(nil)
-			}
-			m.inbox.put(func(a *arrivals) { a.applied = append(a.applied, turn) })
+		err := m.applyAll()
+		more := false
+		if err == nil {
+			more, err = m.replica.Applier().Tidy()
 		}
+		if err != nil {
+			m.storeFailed(err)
+			return
+		}
+		if untidy = nil; more {
+			untidy = idle
+		}
+	}
+}
+
+// applyAll takes turns until there is nothing left to apply.
+func (m *Member) applyAll() error {
+	for {
+		turn, err := m.replica.Applier().Run()
+		if err != nil || turn.Index == 0 {
+			return err
+		}
+		if turn.Installed {
+			m.facts.snapshots.Add(1)
+			m.facts.diverged.Store(nil)
+		}
+		m.inbox.put(func(a *arrivals) { a.applied = append(a.applied, turn) })
 	}
 }
 

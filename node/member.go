@@ -14,14 +14,18 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
 
+	"raftsman.dev/node/certs"
 	"raftsman.dev/node/datadir"
+	"raftsman.dev/node/etcdapi"
 	"raftsman.dev/node/kv"
 	"raftsman.dev/node/raft"
 	"raftsman.dev/node/replica"
 	"raftsman.dev/node/transport"
 	"raftsman.dev/node/vfs"
 	"raftsman.dev/node/wal"
+	"raftsman.dev/node/watch"
 )
 
 // Member is one running member.
@@ -40,6 +44,9 @@ type Member struct {
 	transport *transport.Transport
 	inbox     *inbox
 	facts     facts
+	leases    *leases
+	hub       *watch.Hub // nil until the store is open
+	guard     *etcdapi.LeaderGuard
 	aside     asideStore
 	disk      diskFacts
 	ready     readiness
@@ -54,13 +61,17 @@ type Member struct {
 	lookAtDisk                chan struct{}
 	logJobs                   chan func()
 
-	grpc  *grpc.Server
-	https []*http.Server
+	certs       *certs.Keeper // of the client port; nil: it speaks plain text
+	grpc        *grpc.Server
+	health      *health.Server
+	closeLeader func() // the connection for requests that are sent on to the leader; nil before serve
+	https       []*http.Server
 
 	wg            sync.WaitGroup
 	inStore       sync.WaitGroup // over those that the store may hold back for ever
 	storeLeft     bool           // somebody is held back in the store, which therefore stays open; of Stop alone
 	ending        chan struct{}  // closed when the loops are to stop
+	parting       chan struct{}  // closed when clients' streams are to end
 	endingContext context.Context
 	end           context.CancelFunc
 	failure       chan error
@@ -68,6 +79,7 @@ type Member struct {
 	failOnce      sync.Once
 	stopOnce      sync.Once
 	quitOnce      sync.Once
+	partOnce      sync.Once
 }
 
 // Start brings a member up. A refusal leaves everything as it was; it names the thing and the remedy.
@@ -77,9 +89,15 @@ func Start(cfg Config) (*Member, error) {
 		return nil, err
 	}
 	m := &Member{
-		cfg: cfg, inbox: newInbox(), ending: make(chan struct{}), failure: make(chan error, 1), failed: make(chan struct{}),
+		cfg: cfg, inbox: newInbox(), ending: make(chan struct{}), parting: make(chan struct{}), failure: make(chan error, 1), failed: make(chan struct{}),
 		writerReady: make(chan struct{}, 1), applierReady: make(chan struct{}, 1), lookAtDisk: make(chan struct{}, 1), logJobs: make(chan func()),
 	}
+	if err := m.loadCerts(); err != nil {
+		return nil, inOneLine(err)
+	}
+	m.health = health.NewServer()
+	m.leases = newLeases(cfg.ElectionTimeout)
+	m.guard = etcdapi.NewLeaderGuard(func() bool { return m.facts.leader.Load() != 0 })
 	m.forgetful.life = drawLife()
 	m.outgoing = newOutgoing(cfg.SnapshotBytesPerSecond)
 	m.endingContext, m.end = context.WithCancel(context.Background())
@@ -115,7 +133,7 @@ func Start(cfg Config) (*Member, error) {
 func (m *Member) advertise() {
 	orElse(&m.cfg.AdvertisePeer, m.ports.peer.Addr().String())
 	if len(m.cfg.AdvertiseClient) == 0 {
-		m.cfg.AdvertiseClient = []string{"http://" + m.ports.client.Addr().String()}
+		m.cfg.AdvertiseClient = []string{m.cfg.clientScheme() + "://" + m.ports.client.Addr().String()}
 	}
 }
 
@@ -191,6 +209,9 @@ func (m *Member) assemble(restored raft.Restored) error {
 		return fmt.Errorf("data directory %s: %w", m.cfg.DataDir, err)
 	}
 	m.replica = r
+	if err := m.follow(); err != nil {
+		return fmt.Errorf("data directory %s: %w", m.cfg.DataDir, err)
+	}
 	r.Space(m.disk.space())
 	m.facts.observe(r)
 	m.aside.until = r.Brief().Commit
@@ -211,6 +232,9 @@ func (m *Member) run() {
 	m.wg.Go(m.write)
 	m.inStore.Go(m.apply)
 	m.wg.Go(m.watchDisk)
+	m.wg.Go(m.compact)
+	m.wg.Go(m.tendLeases)
+	m.wg.Go(m.lookAround)
 	m.serve()
 	m.cfg.Log.Info("member is up", "member", m.id.Member.String(), "cluster", raft.ClusterID(m.cluster.Load()).String(), "boot", uint64(m.id.Boot),
 		"client", m.ports.client.Addr().String(), "peer", m.ports.peer.Addr().String(), "metrics", m.ports.metrics.Addr().String(), "admin", m.ports.admin.Addr().String())
@@ -285,6 +309,7 @@ func (m *Member) drain(ctx context.Context) {
 	if m.cfg.Managed {
 		m.waitWhile(ctx, lameDuck, func() bool { return true })
 	}
+	m.part()
 	done := make(chan struct{})
 	go func() {
 		m.grpc.GracefulStop()
@@ -298,6 +323,17 @@ func (m *Member) drain(ctx context.Context) {
 	}
 }
 
+// part ends clients' streams, which would go on for ever, so that they go on elsewhere.
+func (m *Member) part() {
+	m.partOnce.Do(func() {
+		close(m.parting)
+		m.health.Shutdown()
+		if m.hub != nil {
+			m.hub.Close()
+		}
+	})
+}
+
 // halt stops the loops, closes connections and disk.
 func (m *Member) halt(ctx context.Context) error {
 	var errs []error
@@ -307,8 +343,10 @@ func (m *Member) halt(ctx context.Context) error {
 		}
 	}
 	m.quit()
+	m.part()
 	if m.grpc != nil {
 		m.grpc.Stop()
+		m.closeLeader()
 	}
 	if m.transport != nil {
 		errs = append(errs, ignoreClosed(m.transport.Close()))
@@ -331,6 +369,7 @@ func ignoreClosed(err error) error {
 // little to replay.
 func (m *Member) closeDisk() error {
 	var errs []error
+	m.part()
 	if m.store != nil && !m.storeLeft {
 		errs = append(errs, m.closeStore())
 	}

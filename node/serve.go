@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 
 	"raftsman.dev/node/admin"
@@ -59,16 +60,21 @@ const (
 
 // serve starts the client API, the admin endpoint, and metrics with probes.
 func (m *Member) serve() {
-	m.grpc = grpc.NewServer(
+	options := []grpc.ServerOption{
+		grpc.UnaryInterceptor(m.guard.Unary),
+		grpc.StreamInterceptor(m.guard.Stream),
 		grpc.MaxRecvMsgSize(m.cfg.Limits.MaxMessageBytes()),
-		grpc.MaxConcurrentStreams(1<<20),
+		grpc.MaxConcurrentStreams(1 << 20),
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.InitialWindowSize(streamWindow),
 		grpc.InitialConnWindowSize(connWindow),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 2 * time.Hour, Timeout: 20 * time.Second}),
-	)
-	etcdapi.Register(m.grpc, m, m.cfg.Limits)
+	}
+	m.grpc = grpc.NewServer(append(options, m.secured()...)...)
+	m.closeLeader = etcdapi.Register(m.grpc, m, m.cfg.Limits)
+	m.tellHealth()
+	healthpb.RegisterHealthServer(m.grpc, m.health)
 	m.wg.Go(func() {
 		if err := m.grpc.Serve(m.ports.client); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			m.fail(fmt.Errorf("serve clients: %w", err))

@@ -16,7 +16,7 @@ import (
 // newNodeCommand is `raftsman node`: one member.
 func newNodeCommand() *cobra.Command {
 	cfg := node.Config{Version: version}
-	var peers, advertise, level string
+	var peers, advertise, level, mode, retention string
 	cmd := &cobra.Command{
 		Use:   "node --name NAME --data-dir DIR",
 		Short: "Run one member",
@@ -33,6 +33,9 @@ Under the operator (--managed) all that is the operator's work.`,
 			if err != nil {
 				return err
 			}
+			if cfg.AutoCompaction, err = node.ParseAutoCompaction(mode, retention); err != nil {
+				return err
+			}
 			cfg.Log = log.WithValues("name", cfg.Name)
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
@@ -47,7 +50,10 @@ Under the operator (--managed) all that is the operator's work.`,
 	f.StringVar(&cfg.ListenMetrics, "listen-metrics", "127.0.0.1:2381", "address of /metrics, /livez and /readyz")
 	f.StringVar(&cfg.ListenAdmin, "listen-admin", "127.0.0.1:2382", "address of the admin endpoint: anyone who reaches it may change the membership")
 	f.StringVar(&cfg.AdvertisePeer, "advertise-peer", "", "address under which other members reach this one (default: --listen-peer)")
-	f.StringVar(&advertise, "advertise-client", "", "URLs that clients are told, separated by commas (default: http:// and --listen-client)")
+	f.StringVar(&advertise, "advertise-client", "", "URLs that clients are told, separated by commas (default: http:// or, with TLS, https:// and --listen-client)")
+	f.StringVar(&cfg.ClientTLS.Cert, "client-cert-file", "", "PEM certificate of the client port, which then speaks TLS; read again when it changes")
+	f.StringVar(&cfg.ClientTLS.Key, "client-key-file", "", "PEM private key of --client-cert-file")
+	f.StringVar(&cfg.ClientTLS.CA, "client-ca-file", "", "PEM authorities: clients must present a certificate of one of them, and so must this member to others")
 	f.StringVar(&peers, "peers", "", "addresses at which other members may answer, separated by commas: hints, not a membership")
 	f.StringVar(&cfg.Discover, "discover", "", "name:port that resolves to the addresses of all members, such as a headless service")
 	f.BoolVar(&cfg.Managed, "managed", false, "an operator decides about birth and membership")
@@ -58,6 +64,8 @@ Under the operator (--managed) all that is the operator's work.`,
 	f.IntVar(&cfg.SnapshotBytesPerSecond, "snapshot-bytes-per-second", 0, "how fast this member sends its state to others, all together (default 33554432)")
 	f.Int64Var(&cfg.LowSpaceBytes, "low-space-bytes", 0, "space on the volume below which data may not grow (default an eighth of it, at most 1 GiB)")
 	f.Int64Var(&cfg.OutOfSpaceBytes, "out-of-space-bytes", 0, "space on the volume below which this member takes nothing more into its log (default a 32nd of it, at most 128 MiB)")
+	f.StringVar(&mode, "auto-compaction-mode", "periodic", "what --auto-compaction-retention counts: periodic or revision, as in etcd")
+	f.StringVar(&retention, "auto-compaction-retention", "0", "history that is kept when the leader compacts by itself: 5m, 1 (hour), or a number of revisions; 0: it does not")
 	f.IntVar(&cfg.Limits.RequestBytes, "max-request-bytes", 0, "size of the largest write (default 1572864, as etcd)")
 	f.IntVar(&cfg.Limits.TxnOps, "max-txn-ops", 0, "operations of the largest transaction (default 128, as etcd)")
 	f.BoolVar(&cfg.Pprof, "pprof", false, "serve profiles under /debug/pprof/ on the metrics port")

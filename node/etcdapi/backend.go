@@ -2,9 +2,11 @@ package etcdapi
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 
 	"raftsman.dev/node/kv"
+	"raftsman.dev/node/watch"
 )
 
 // Errors that a Backend returns, besides those of package kv and the context's own. Each stands for one
@@ -79,6 +81,7 @@ type Status struct {
 	StorageVersion string
 	DBSize         int64
 	DBSizeInUse    int64
+	DBSizeQuota    int64 // the size at which growth is refused for want of space, as far as it can be told now
 	Leader         uint64
 	Index          uint64
 	Applied        uint64
@@ -94,16 +97,44 @@ type Backend interface {
 	// Barrier returns once this member has applied everything that was committed when it was called, so
 	// that a read of its store is linearizable (ReadIndex, thesis §6.4).
 	Barrier(ctx context.Context) error
-	// Read runs a read-only transaction on this member's store as it is.
-	Read(ctx context.Context, txn kv.Txn) (kv.Result, error)
+	// Read runs a read-only transaction on this member's store as it is. bill is told of the bytes that answers to ranges
+	// take up as they grow; its error ends the read and is returned.
+	Read(ctx context.Context, txn kv.Txn, bill func(bytes int) error) (kv.Result, error)
+	// View pins this member's state as it is; whoever asks closes it.
+	View() *kv.View
+	// Compact forgets history before a revision. It returns once this member has applied it and, if physical, has
+	// removed what it made unreadable. Errors of the command itself come in Result.Err.
+	Compact(ctx context.Context, at kv.Revision, physical bool) (kv.Result, error)
+	// Watch opens a stream of watchers of this member's store. It must be closed.
+	Watch() *watch.Stream
+	// Grant gives out a lease, and Revoke takes one away with its keys. Errors of the command itself come in Result.Err.
+	Grant(ctx context.Context, l kv.Lease) (kv.Result, error)
+	Revoke(ctx context.Context, id int64) (kv.Result, error)
+	// Renew begins a lease's time anew and says how many seconds it was granted for, and TimeLeft how many are left.
+	// Only the leader does so (ErrNotLeader); kv.ErrLeaseNotFound if there is no such lease.
+	Renew(ctx context.Context, id int64) (ttl int64, err error)
+	TimeLeft(ctx context.Context, id int64) (granted, left int64, err error)
+	// SoonestFirst puts leases in the order in which they run out, to the second, on the leader, which alone knows it;
+	// elsewhere they stay as they are.
+	SoonestFirst(ids []int64)
+	// MinTTL is the shortest time that a lease is granted for, in seconds.
+	MinTTL() int64
+	// HashKeys is a checksum of what can be read up to a revision, 0 for the newest. Errors: those of package kv.
+	HashKeys(at kv.Revision) (kv.KeysHash, error)
+	// NoSpace are the members for whose sake commands that let the data grow are refused now.
+	NoSpace() []uint64
 	// Header reports the identity, term and revision at this moment.
 	Header() Header
 	Status() Status
+	// Parting is closed when clients' streams are to end.
+	Parting() <-chan struct{}
 	// Serving is nil when client requests may be answered here, or ErrNotOpen, ErrLearner or ErrDiverged.
 	Serving() error
 	Members() []Member
 	// LeaderURLs are the client URLs of the member that leads, for requests that only a leader can do.
 	LeaderURLs() []string
+	// MemberTLS is how this member connects to another one's client port at that host, where its URL is https.
+	MemberTLS(host string) *tls.Config
 	// AddLearner adds the unjoined member that answers at one of the URLs. AddLearner, Promote and Remove
 	// return once the change is committed.
 	AddLearner(ctx context.Context, peerURLs []string) (Member, []Member, error)

@@ -133,23 +133,56 @@ func toDelete(r *kv.DeleteResult, h *pb.ResponseHeader) *pb.DeleteRangeResponse 
 }
 
 func toTxn(r *kv.Result, h *pb.ResponseHeader) *pb.TxnResponse {
+	t := telling{before: r.Revision}
+	if wrote(r.Responses) {
+		t.before--
+	}
+	return t.txn(r, h)
+}
+
+// wrote reports whether one of the operations changed something.
+func wrote(all []kv.OpResult) bool {
+	for i := range all {
+		r := &all[i]
+		if r.Put != nil || r.Delete != nil && r.Delete.Deleted > 0 || r.Txn != nil && wrote(r.Txn.Responses) {
+			return true
+		}
+	}
+	return false
+}
+
+// telling goes through a transaction's operations in order. As in etcd, the header of each carries a revision only: what
+// the transaction has made of the store so far. That of a nested transaction is empty.
+type telling struct {
+	before kv.Revision // the store's, before the transaction
+	wrote  bool        // an operation so far
+}
+
+func (t *telling) header() *pb.ResponseHeader {
+	if t.wrote {
+		return &pb.ResponseHeader{Revision: int64(t.before + 1)}
+	}
+	return &pb.ResponseHeader{Revision: int64(t.before)}
+}
+
+func (t *telling) txn(r *kv.Result, h *pb.ResponseHeader) *pb.TxnResponse {
 	out := &pb.TxnResponse{Header: h, Succeeded: r.Succeeded}
 	for i := range r.Responses {
-		out.Responses = append(out.Responses, toOp(&r.Responses[i]))
+		out.Responses = append(out.Responses, t.op(&r.Responses[i]))
 	}
 	return out
 }
 
-// toOp answers one operation; its header carries a revision only, as in etcd.
-func toOp(r *kv.OpResult) *pb.ResponseOp {
+func (t *telling) op(r *kv.OpResult) *pb.ResponseOp {
+	t.wrote = t.wrote || r.Put != nil || r.Delete != nil && r.Delete.Deleted > 0
 	switch {
 	case r.Range != nil:
 		h := &pb.ResponseHeader{Revision: int64(r.Range.Revision)}
 		return &pb.ResponseOp{Response: &pb.ResponseOp_ResponseRange{ResponseRange: toRange(r.Range, h)}}
 	case r.Put != nil:
-		return &pb.ResponseOp{Response: &pb.ResponseOp_ResponsePut{ResponsePut: toPut(r.Put, &pb.ResponseHeader{})}}
+		return &pb.ResponseOp{Response: &pb.ResponseOp_ResponsePut{ResponsePut: toPut(r.Put, t.header())}}
 	case r.Delete != nil:
-		return &pb.ResponseOp{Response: &pb.ResponseOp_ResponseDeleteRange{ResponseDeleteRange: toDelete(r.Delete, &pb.ResponseHeader{})}}
+		return &pb.ResponseOp{Response: &pb.ResponseOp_ResponseDeleteRange{ResponseDeleteRange: toDelete(r.Delete, t.header())}}
 	}
-	return &pb.ResponseOp{Response: &pb.ResponseOp_ResponseTxn{ResponseTxn: toTxn(r.Txn, &pb.ResponseHeader{Revision: int64(r.Txn.Revision)})}}
+	return &pb.ResponseOp{Response: &pb.ResponseOp_ResponseTxn{ResponseTxn: t.txn(r.Txn, &pb.ResponseHeader{})}}
 }

@@ -21,6 +21,8 @@ type translation struct {
 var translations = []translation{
 	{kv.ErrKeyNotFound, rpctypes.ErrGRPCKeyNotFound},
 	{kv.ErrLeaseNotFound, rpctypes.ErrGRPCLeaseNotFound},
+	{kv.ErrLeaseExists, rpctypes.ErrGRPCLeaseExist},
+	{kv.ErrDuplicateKey, rpctypes.ErrGRPCDuplicateKey},
 	{kv.ErrCompacted, rpctypes.ErrGRPCCompacted},
 	{kv.ErrFutureRevision, rpctypes.ErrGRPCFutureRev},
 	{kv.ErrMalformed, rpctypes.ErrGRPCTooManyOps},

@@ -17,6 +17,9 @@ type Limits struct {
 	RequestBytes int
 	// TxnOps bounds the operations of a transaction. Default 128, as etcd.
 	TxnOps int
+	// RangeBytes bounds the answers to ranges that are being made at one time, all together; beyond it a range is "too
+	// many requests": RangeStream, or a limit, asks for less at once. Default 1 GiB.
+	RangeBytes int64
 }
 
 // Default fills what is zero.
@@ -27,6 +30,9 @@ func (l *Limits) Default() {
 	if l.TxnOps == 0 {
 		l.TxnOps = 128
 	}
+	if l.RangeBytes == 0 {
+		l.RangeBytes = 1 << 30
+	}
 }
 
 // frameOverhead is what a message may have over RequestBytes before gRPC itself refuses it, as in etcd.
@@ -35,21 +41,25 @@ const frameOverhead = 512 << 10
 // MaxMessageBytes is the gRPC bound that goes with the limits.
 func (l Limits) MaxMessageBytes() int { return l.RequestBytes + frameOverhead }
 
-// Register adds the services to a gRPC server. What this version does not implement answers Unimplemented.
-func Register(s grpc.ServiceRegistrar, b Backend, l Limits) {
+// Register adds the services to a gRPC server. What this version does not implement answers Unimplemented. What it
+// returns closes the connection to the leader, and is to be called when the server has stopped.
+func Register(s grpc.ServiceRegistrar, b Backend, l Limits) (closeLeader func()) {
 	l.Default()
-	pb.RegisterKVServer(s, &kvServer{b: b, limits: l})
-	pb.RegisterClusterServer(s, &clusterServer{b: b})
+	leader := &leaderConn{b: b}
+	pb.RegisterKVServer(s, &kvServer{b: b, limits: l, budget: &budget{most: l.RangeBytes}})
+	pb.RegisterClusterServer(s, &clusterServer{b: b, leader: leader})
 	pb.RegisterMaintenanceServer(s, &maintenanceServer{b: b})
-	pb.RegisterWatchServer(s, pb.UnimplementedWatchServer{})
-	pb.RegisterLeaseServer(s, pb.UnimplementedLeaseServer{})
+	pb.RegisterWatchServer(s, &watchServer{b: b, limits: l})
+	pb.RegisterLeaseServer(s, &leaseServer{b: b, leader: leader})
 	pb.RegisterAuthServer(s, pb.UnimplementedAuthServer{})
+	return leader.close
 }
 
 type kvServer struct {
 	pb.UnimplementedKVServer
 	b      Backend
 	limits Limits
+	budget *budget
 }
 
 // header is the member's header at that revision.
@@ -128,15 +138,26 @@ func serializable(r *pb.TxnRequest) bool {
 }
 
 func (s *kvServer) read(ctx context.Context, t kv.Txn, serializable bool) (kv.Result, error) {
-	if err := s.b.Serving(); err != nil && (!serializable || err != ErrLearner) {
+	if err := s.mayRead(ctx, serializable); err != nil {
 		return kv.Result{}, err
 	}
-	if !serializable {
-		if err := s.b.Barrier(ctx); err != nil {
-			return kv.Result{}, err
-		}
+	if len(t.Success) == 1 && t.Success[0].Range != nil && len(t.Success[0].Range.End) == 0 {
+		return s.b.Read(ctx, t, nil) // one key: the common case, and no larger than a request
 	}
-	return s.b.Read(ctx, t)
+	bill := s.budget.bill()
+	defer bill.settle()
+	return s.b.Read(ctx, t, bill.add)
+}
+
+// mayRead returns once this member's state may be read: as it is, or all that was committed before.
+func (s *kvServer) mayRead(ctx context.Context, serializable bool) error {
+	if err := s.b.Serving(); err != nil && (!serializable || err != ErrLearner) {
+		return err
+	}
+	if serializable {
+		return nil
+	}
+	return s.b.Barrier(ctx)
 }
 
 func (s *kvServer) write(ctx context.Context, r proto.Message, t kv.Txn) (kv.Result, error) {

@@ -51,6 +51,16 @@ func (c *Config) Validate() error {
 	return nil
 }
 
+// clientScheme is how the members' client URLs begin: the flags for every member decide whether they speak TLS.
+func (c *Config) clientScheme() string {
+	for _, arg := range c.Args {
+		if strings.HasPrefix(arg, "--client-cert-file") {
+			return "https"
+		}
+	}
+	return "http"
+}
+
 // member is one child.
 type member struct {
 	name                         string
@@ -223,7 +233,7 @@ func (g *group) advance(ctx context.Context) (done bool, err error) {
 		id := reports[m.name].MemberID
 		switch seats[id] {
 		case "":
-			change.AddLearners = append(change.AddLearners, admin.Member{ID: id, Name: m.name, PeerAddress: m.peer, ClientURLs: []string{"http://" + m.client}})
+			change.AddLearners = append(change.AddLearners, admin.Member{ID: id, Name: m.name, PeerAddress: m.peer, ClientURLs: []string{g.cfg.clientScheme() + "://" + m.client}})
 		case admin.SeatLearner:
 			if !caught[id] {
 				behind++
@@ -257,7 +267,7 @@ func (g *group) describe() {
 	var endpoints []string
 	for _, m := range g.members {
 		endpoints = append(endpoints, m.client)
-		fmt.Fprintf(g.cfg.Out, "%s  pid %-8d client http://%s  admin http://%s/v1/status  metrics http://%s/metrics  log %s\n", m.name, m.process.Pid, m.client, m.admin, m.metrics, m.log)
+		fmt.Fprintf(g.cfg.Out, "%s  pid %-8d client %s://%s  admin http://%s/v1/status  metrics http://%s/metrics  log %s\n", m.name, m.process.Pid, g.cfg.clientScheme(), m.client, m.admin, m.metrics, m.log)
 	}
 	fmt.Fprintf(g.cfg.Out, "ready: etcdctl --endpoints=%s put hello world\n", strings.Join(endpoints, ","))
 }

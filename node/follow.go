@@ -1,0 +1,81 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	"raftsman.dev/node/kv"
+	"raftsman.dev/node/watch"
+)
+
+// follow lets the leases and the watchers begin where the opened store is. What it applies from now on they are told.
+func (m *Member) follow() error {
+	now := kv.Changes{Index: m.store.Applied().Index, Term: m.store.Applied().Term, Switched: true}
+	all, err := m.allLeases()
+	if err != nil {
+		return fmt.Errorf("read the leases: %w", err)
+	}
+	m.leases.hear(now, all)
+	m.hub = watch.New(watch.Options{
+		History: func() watch.History { return m.store.View() }, Revision: m.store.Revision(), Compacted: m.store.Compacted(),
+		Rand: rand.New(rand.NewPCG(draw(), draw())),
+	})
+	return nil
+}
+
+func (m *Member) allLeases() (all []kv.Lease, err error) {
+	v := m.store.View()
+	err = v.Leases(func(l kv.Lease) bool { all = append(all, l); return true })
+	return all, errors.Join(err, v.Close())
+}
+
+// changed hears, on the applier's goroutine, of every batch that the store has applied.
+func (m *Member) changed(c kv.Changes) {
+	var all []kv.Lease
+	if c.Switched {
+		var err error
+		if all, err = m.allLeases(); err != nil {
+			m.storeFailed(fmt.Errorf("read the leases: %w", err))
+			return
+		}
+	}
+	m.leases.hear(c, all)
+	m.hub.Tell(c)
+}
+
+// Parting implements etcdapi.Backend.
+func (m *Member) Parting() <-chan struct{} { return m.parting }
+
+// Watch implements etcdapi.Backend.
+func (m *Member) Watch() *watch.Stream { return m.hub.Stream() }
+
+// tellHealth keeps gRPC's own health service up to date: it says what /readyz says.
+func (m *Member) tellHealth() {
+	is := healthpb.HealthCheckResponse_SERVING
+	if m.unready() != "" {
+		is = healthpb.HealthCheckResponse_NOT_SERVING
+	}
+	m.health.SetServingStatus("", is)
+}
+
+// lookAround lets time pass for watchers, and for clients that insist on a leader.
+func (m *Member) lookAround() {
+	second, election := time.NewTicker(time.Second), time.NewTicker(m.cfg.ElectionTimeout)
+	defer second.Stop()
+	defer election.Stop()
+	for {
+		select {
+		case <-m.ending:
+			return
+		case now := <-second.C:
+			m.hub.Tick(now)
+			m.tellHealth()
+		case <-election.C:
+			m.guard.Look()
+		}
+	}
+}
