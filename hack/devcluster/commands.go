@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -32,7 +33,7 @@ func view() machine.View {
 }
 
 func newUp(o *options) *cobra.Command {
-	nodes := 3
+	plan := cluster.Plan{Nodes: 3, Store: cluster.StoreEtcd}
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Start the cluster and wait until it can be used",
@@ -41,15 +42,20 @@ programs that are not in the cache, starts the cluster and waits until all nodes
 and a volume has been written by a Pod that is not root. The first build takes about ten minutes on two
 cores; with a filled cache up takes seconds.
 
-A cluster that runs is left alone. One that ended uncleanly is cleared first.`,
+A cluster that runs is left alone. One that ended uncleanly is cleared first, and comes up with the store and
+the API server's flags that it had, unless others are given.
+
+With --store raftsman the API server keeps its objects in three members of Raftsman, which are built from the
+repository or taken from --raftsman; members, stop-member and start-member are about them.`,
 		Args: cobra.NoArgs,
 	}
-	cmd.Flags().IntVar(&nodes, "nodes", nodes, fmt.Sprintf("how many `nodes`, 1 to %d; the first carries the control plane too", layout.MaxNodes))
+	f := cmd.Flags()
+	f.StringVar(&plan.Store, "store", plan.Store, "what the API server keeps its objects in: etcd or raftsman")
+	f.StringVar(&plan.Raftsman, "raftsman", "", "the `file` of Raftsman's binary, if it is not to be built")
+	f.StringArrayVar(&plan.APIServerFlags, "api-server-flag", nil, "a `flag` more for the API server, such as --v=4; can be repeated")
+	f.IntVar(&plan.Nodes, "nodes", plan.Nodes, fmt.Sprintf("how many `nodes`, 1 to %d; the first carries the control plane too", layout.MaxNodes))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := layout.CheckNodes(nodes); err != nil {
-			return err
-		}
-		if err := layout.CheckName(o.name); err != nil {
+		if err := errors.Join(plan.Check(), layout.CheckName(o.name)); err != nil {
 			return err
 		}
 		if err := machine.Prepare(cmd.Context(), view(), os.Stderr); err != nil {
@@ -59,13 +65,19 @@ A cluster that runs is left alone. One that ended uncleanly is cleared first.`,
 		if err != nil {
 			return err
 		}
-		if c.Running() && !cmd.Flags().Changed("nodes") {
-			nodes = c.State.Nodes
+		if c.Running() && !f.Changed("nodes") {
+			plan.Nodes = c.State.Nodes
+		}
+		if c.Exists() && !f.Changed("store") && c.State.Store != "" {
+			plan.Store = c.State.Store
+		}
+		if c.Exists() && !f.Changed("api-server-flag") {
+			plan.APIServerFlags = c.State.APIServerFlags
 		}
 		if err := cluster.NeedPrograms(cmd.Context(), c.Shelf); err != nil {
 			return err
 		}
-		return c.Up(cmd.Context(), nodes)
+		return c.Up(cmd.Context(), plan)
 	}
 	return cmd
 }

@@ -6,6 +6,7 @@
 //	export KUBECONFIG=$(go run . kubeconfig)
 //	go run . image --dockerfile ../../Dockerfile --binary ../../bin/raftsman --tag NAME --out image.tar
 //	go run . load image.tar
+//	go run . up --store raftsman    # the API server keeps its objects in three members of Raftsman
 //	go run . down                   # leaves nothing but the cache of built programs
 //
 // Package internal/cluster says how it is made; internal/layout where everything lies.
@@ -65,10 +66,11 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "devcluster",
 		Short: "A real Kubernetes on one Linux machine",
-		Long: `devcluster runs a real Kubernetes ` + programs.KubernetesVersion + ` on one Linux machine: etcd, API server, controller manager,
-scheduler, and on each node containerd, kubelet and kube-proxy; CoreDNS for the domain dev.raftsman; and a
-default StorageClass whose volumes a Pod that is not root can write. It needs root, Go and, on Debian, a few
-packages that it installs itself. The programs are built once into the user's cache directory.
+		Long: `devcluster runs a real Kubernetes ` + programs.KubernetesVersion + ` on one Linux machine: etcd (or
+three members of Raftsman: up --store raftsman), API server, controller manager, scheduler, and on each node
+containerd, kubelet and kube-proxy; CoreDNS for the domain dev.raftsman; and a default StorageClass whose
+volumes a Pod that is not root can write. It needs root, Go and, on Debian, a few packages that it installs
+itself. The programs are built once into the user's cache directory.
 
 Everything lives in namespaces and control groups of its own. Only the API server can be reached from the
 machine, on its loopback; nothing in the cluster can reach the world outside. Images are loaded from files.
@@ -80,7 +82,7 @@ Clusters with different names run side by side.`,
 	root.PersistentFlags().StringVar(&o.name, "name", "raftsman", "the cluster's `name`")
 	root.AddCommand(newUp(o), newDown(o), newStatus(o), newLoad(o), newKubeconfig(o), newKubectl(o), newTool(), newImage())
 	root.AddCommand(newSignal(o), newIsolate(o), newRejoin(o), newStopNode(o), newStartNode(o), newExec(o))
-	root.AddCommand(newHold(), newEnter(), newForward())
+	root.AddCommand(newMembers(o), newStopMember(o), newStartMember(o), newHold(), newEnter(), newForward())
 	return root
 }
 

@@ -378,10 +378,11 @@ func testFaults(t *testing.T, d tool) {
 	d.await("the Pod of node 1 to answer after its start", answers, ask...)
 }
 
-// testTwo brings a second cluster up and down beside the first and sees that the first does not mind.
+// testTwo brings a second cluster up and down beside the first, one on Raftsman, and sees that the first does not mind.
 func testTwo(t *testing.T, a, b tool) {
 	before := records(t, a.name)
-	b.must("up", "--nodes", "1")
+	b.must("up", "--nodes", "1", "--store", "raftsman")
+	testMembers(t, b)
 	if one, two := a.must("status"), b.must("status"); fieldAfter(one, "API") == fieldAfter(two, "API") {
 		t.Errorf("both clusters answer at the same address:\n%s\n%s", one, two)
 	}
@@ -392,6 +393,33 @@ func testTwo(t *testing.T, a, b tool) {
 	a.must("status")
 	if after := records(t, a.name); !maps.Equal(before, after) {
 		t.Errorf("the first cluster's processes changed from %v to %v", before, after)
+	}
+}
+
+// testMembers kills a member of the store and starts it again, while the cluster serves.
+func testMembers(t *testing.T, d tool) {
+	if out := d.must("up"); !strings.Contains(out, "already runs") {
+		t.Errorf("up, without a word of the store, says %q", out)
+	}
+	if out, err := d.run("up", "--store", "etcd"); err == nil {
+		t.Errorf("up with another store succeeds: %s", out)
+	}
+	if out := d.must("members"); strings.Count(out, "leader, ") != 1 || strings.Count(out, "follower, ") != 2 {
+		t.Errorf("the members are:\n%s", out)
+	}
+	d.must("stop-member", "0")
+	d.await("a leader beside the killed member", func(out string, err error) bool {
+		return err == nil && strings.Contains(out, "stopped") && strings.Count(out, "leader, ") == 1
+	}, "members")
+	d.await("the API server to write without it", func(_ string, err error) bool { return err == nil }, "kubectl", "create", "namespace", "without-a-member")
+	d.must("start-member", "0")
+	if out := d.must("status"); strings.Contains(out, "stopped") || fieldAfter(out, "store") != "raftsman" {
+		t.Errorf("status says:\n%s", out)
+	}
+	for args, says := range map[string]string{"start-member 0": "is not stopped", "stop-member 3": "0 to 2", "stop-member x": "number"} {
+		if out, err := d.run(strings.Fields(args)...); err == nil || !strings.Contains(out, says) {
+			t.Errorf("%s: %v: %s, want %q", args, err, out, says)
+		}
 	}
 }
 

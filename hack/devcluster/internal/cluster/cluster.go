@@ -1,8 +1,9 @@
 // Package cluster brings a dev cluster up, looks after it and takes it down.
 //
 // A cluster is a set of processes, nothing else: for each node a holder of its namespaces, containerd, the
-// kubelet and kube-proxy; on the first node also etcd, the API server, the controller manager, the scheduler
-// and the volume provisioner; and one forwarder that makes the API server answer on the machine's loopback.
+// kubelet and kube-proxy; on the first node also etcd (or members of Raftsman), the API server, the controller
+// manager, the scheduler and the volume provisioner; and one forwarder that makes the API server answer on the
+// machine's loopback.
 // All of them live below one control group, log into the cluster's directory and are recorded there. So a
 // cluster of which only remains are left can always be told apart from everything else and cleared.
 package cluster
@@ -33,6 +34,10 @@ type State struct {
 	Port    int   `json:"port"`    // of the API server on the machine's loopback
 	Ready   bool  `json:"ready"`   // up has come to its end
 	Stopped []int `json:"stopped"` // nodes that were stopped on purpose
+
+	Store          string   `json:"store"`          // what the API server keeps its objects in
+	MembersStopped []int    `json:"membersStopped"` // members of the store that were stopped on purpose
+	APIServerFlags []string `json:"apiServerFlags"` // what the API server was given besides its own flags
 }
 
 // Cluster is one dev cluster, running or not.
@@ -75,6 +80,9 @@ func readState(file string) (State, error) {
 	}
 	if json.Unmarshal(data, &s) != nil {
 		return State{}, nil
+	}
+	if s.Store == "" {
+		s.Store = StoreEtcd // written before there was a choice
 	}
 	return s, nil
 }
@@ -164,7 +172,7 @@ func (c *Cluster) Exists() bool {
 
 // expected are the processes that a running cluster must have.
 func (c *Cluster) expected() []string {
-	names := []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "provisioner", "forwarder"}
+	names := append(c.storeProcesses(), "kube-apiserver", "kube-controller-manager", "kube-scheduler", "provisioner", "forwarder")
 	for n := range c.State.Nodes {
 		names = append(names, holderName(n))
 		if !slices.Contains(c.State.Stopped, n) {

@@ -69,20 +69,21 @@ func (c *Cluster) startAPIServer() (*process.Process, error) {
 		return nil, err
 	}
 	pki := func(file string) string { return c.Path("pki", file) }
-	return c.launch(0, "kube-apiserver", bin,
-		"--etcd-servers=http://127.0.0.1:2379",
-		fmt.Sprintf("--secure-port=%d", apiPort), "--advertise-address="+c.NodeIP(0).String(),
-		"--client-ca-file="+pki("ca.crt"),
-		"--tls-cert-file="+pki("kube-apiserver.crt"), "--tls-private-key-file="+pki("kube-apiserver.key"),
-		"--kubelet-certificate-authority="+pki("ca.crt"),
-		"--kubelet-client-certificate="+pki("kubelet-client.crt"), "--kubelet-client-key="+pki("kubelet-client.key"),
+	return c.launch(0, "kube-apiserver", append([]string{
+		bin,
+		"--etcd-servers=" + c.storeURLs(),
+		fmt.Sprintf("--secure-port=%d", apiPort), "--advertise-address=" + c.NodeIP(0).String(),
+		"--client-ca-file=" + pki("ca.crt"),
+		"--tls-cert-file=" + pki("kube-apiserver.crt"), "--tls-private-key-file=" + pki("kube-apiserver.key"),
+		"--kubelet-certificate-authority=" + pki("ca.crt"),
+		"--kubelet-client-certificate=" + pki("kubelet-client.crt"), "--kubelet-client-key=" + pki("kubelet-client.key"),
 		"--kubelet-preferred-address-types=InternalIP",
-		"--service-account-issuer=https://kubernetes.default.svc."+layout.Domain,
-		"--service-account-key-file="+pki("service-account.pub"), "--service-account-signing-key-file="+pki("service-account.key"),
-		"--service-cluster-ip-range="+c.ServiceRange().String(),
+		"--service-account-issuer=https://kubernetes.default.svc." + layout.Domain,
+		"--service-account-key-file=" + pki("service-account.pub"), "--service-account-signing-key-file=" + pki("service-account.key"),
+		"--service-cluster-ip-range=" + c.ServiceRange().String(),
 		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
 		"--allow-privileged=true", "--profiling=false",
-	)
+	}, c.State.APIServerFlags...)...)
 }
 
 func (c *Cluster) startControllerManager() (*process.Process, error) {

@@ -21,6 +21,12 @@ func (c *Cluster) Status(ctx context.Context) error {
 	defer cancel()
 	fmt.Fprintf(c.Out, "cluster     %s\nAPI         %s\nkubeconfig  %s\nstate       %s\n", c.Name, c.server(), c.Kubeconfig(), c.Dir())
 	fmt.Fprintf(c.Out, "nodes       %s\npods        %s\nservices    %s\nDNS         %s (%s)\n", c.NodeRange(), c.PodRange(), c.ServiceRange(), layout.Domain, c.DNS())
+	fmt.Fprintf(c.Out, "store       %s\n", c.State.Store)
+	if c.State.Store == StoreRaftsman {
+		if err := c.Members(ctx, c.Out); err != nil {
+			return err
+		}
+	}
 	client, err := c.client()
 	if err != nil {
 		return err

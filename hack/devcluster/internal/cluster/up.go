@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,10 +30,23 @@ const (
 	clearTimeout = time.Minute
 )
 
-// Up brings the cluster up with a number of nodes, and returns when it can be used. Programs must have been
-// built. What an unclean end has left is cleared first. A cluster that runs is left alone.
-func (c *Cluster) Up(ctx context.Context, nodes int) error {
-	if err := layout.CheckNodes(nodes); err != nil {
+// Plan is what a cluster is to be like.
+type Plan struct {
+	Nodes          int
+	Store          string   // StoreEtcd or StoreRaftsman
+	Raftsman       string   // the file of Raftsman's binary; empty: it is built from the repository
+	APIServerFlags []string // given to the API server besides its own, and winning over them
+}
+
+// Check refuses a plan that cannot be carried out.
+func (p Plan) Check() error {
+	return errors.Join(layout.CheckNodes(p.Nodes), CheckStore(p.Store))
+}
+
+// Up brings the cluster up as planned, and returns when it can be used. Programs must have been built. What an
+// unclean end has left is cleared first. A cluster that runs is left alone.
+func (c *Cluster) Up(ctx context.Context, plan Plan) error {
+	if err := plan.Check(); err != nil {
 		return err
 	}
 	unlock, err := c.lock()
@@ -42,10 +56,7 @@ func (c *Cluster) Up(ctx context.Context, nodes int) error {
 	defer unlock()
 	if c.Running() {
 		fmt.Fprintf(c.Out, "cluster %s already runs with %d nodes; nothing to do\n", c.Name, c.State.Nodes)
-		if nodes != c.State.Nodes {
-			return fmt.Errorf("cluster %s has %d nodes, not %d: run `down` first to change that", c.Name, c.State.Nodes, nodes)
-		}
-		return nil
+		return c.differs(plan)
 	}
 	if c.Exists() {
 		fmt.Fprintf(c.Out, "cluster %s ended uncleanly; clearing what is left of it\n", c.Name)
@@ -54,20 +65,34 @@ func (c *Cluster) Up(ctx context.Context, nodes int) error {
 		}
 	}
 	began := time.Now()
-	if err := c.begin(ctx, nodes); err != nil {
+	if err := c.begin(ctx, plan); err != nil {
 		return fmt.Errorf("%w\n(all logs are in %s; `down` removes what was begun)", err, c.Path("log"))
 	}
 	c.State.Ready = true
 	if err := c.saveState(); err != nil {
 		return err
 	}
-	fmt.Fprintf(c.Out, "cluster %s is ready after %s: %d nodes, API at %s\n", c.Name, time.Since(began).Round(100*time.Millisecond), nodes, c.server())
+	fmt.Fprintf(c.Out, "cluster %s is ready after %s: %d nodes, API at %s\n", c.Name, time.Since(began).Round(100*time.Millisecond), plan.Nodes, c.server())
+	return nil
+}
+
+// differs says what of a plan a running cluster does not fulfil.
+func (c *Cluster) differs(plan Plan) error {
+	if plan.Nodes != c.State.Nodes {
+		return fmt.Errorf("cluster %s has %d nodes, not %d: run `down` first to change that", c.Name, c.State.Nodes, plan.Nodes)
+	}
+	if plan.Store != c.State.Store {
+		return fmt.Errorf("cluster %s keeps its objects in %s, not in %s: run `down` first to change that", c.Name, c.State.Store, plan.Store)
+	}
+	if !slices.Equal(plan.APIServerFlags, c.State.APIServerFlags) {
+		return fmt.Errorf("cluster %s has an API server with the flags %q, not %q: run `down` first to change that", c.Name, c.State.APIServerFlags, plan.APIServerFlags)
+	}
 	return nil
 }
 
 // begin starts everything, in the order in which one thing needs another.
-func (c *Cluster) begin(ctx context.Context, nodes int) error {
-	c.State = State{Nodes: nodes}
+func (c *Cluster) begin(ctx context.Context, plan Plan) error {
+	c.State = State{Nodes: plan.Nodes, Store: plan.Store, APIServerFlags: plan.APIServerFlags}
 	if err := c.takeSlot(); err != nil {
 		return err
 	}
@@ -79,15 +104,20 @@ func (c *Cluster) begin(ctx context.Context, nodes int) error {
 	if err := c.step("namespaces and network", func() error { return c.spaces(ctx) }); err != nil {
 		return err
 	}
-	control, err := c.startControlPlane(listener)
+	control, err := c.startStore(ctx, plan.Raftsman)
 	if err != nil {
 		return err
 	}
+	server, err := c.startControlPlane(listener)
+	if err != nil {
+		return err
+	}
+	control = append(control, server...)
 	client, err := c.client()
 	if err != nil {
 		return err
 	}
-	err = c.step("etcd and API server", func() error {
+	err = c.step(c.State.Store+" and API server", func() error {
 		return c.wait(ctx, apiWait, "the API server to be ready", control, func(ctx context.Context) (string, error) {
 			return "", client.Get(ctx, "/readyz", nil)
 		})
@@ -182,12 +212,12 @@ func (c *Cluster) lay() (*os.File, error) {
 	if len(c.Path(layout.NodeName(layout.MaxNodes), "run", "containerd", "containerd.sock.ttrpc")) > unixPathMax {
 		return nil, fmt.Errorf("the path %s is too long for the sockets in it", c.Dir())
 	}
-	for _, dir := range []string{"log", "processes", "bin", "etcd", "volumes", "no-plugins"} {
+	for _, dir := range []string{"log", "processes", "bin", c.State.Store, "volumes", "no-plugins"} {
 		if err := os.MkdirAll(c.Path(dir), 0o755); err != nil {
 			return nil, err
 		}
 	}
-	if err := os.Chmod(c.Path("etcd"), 0o700); err != nil { // etcd insists
+	if err := os.Chmod(c.Path(c.State.Store), 0o700); err != nil { // etcd insists
 		return nil, err
 	}
 	if err := os.WriteFile(c.Path("no-resolv.conf"), nil, 0o644); err != nil {
@@ -225,19 +255,7 @@ func (c *Cluster) listen() (*os.File, error) {
 }
 
 // copySelf keeps this very program with the cluster.
-func (c *Cluster) copySelf() error {
-	self, err := os.Open("/proc/self/exe")
-	if err != nil {
-		return err
-	}
-	defer self.Close()
-	out, err := os.OpenFile(c.self(), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o755)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, self)
-	return errors.Join(err, out.Close())
-}
+func (c *Cluster) copySelf() error { return copyProgram("/proc/self/exe", c.self()) }
 
 // spaces starts the holders and joins them.
 func (c *Cluster) spaces(ctx context.Context) error {
@@ -292,10 +310,9 @@ func (c *Cluster) startHolder(ctx context.Context, node int) (*process.Process, 
 	return p, nil
 }
 
-// startControlPlane starts what the API server needs and is, and every node's containerd beside it.
+// startControlPlane starts the API server and what makes it answer, and every node's containerd beside it.
 func (c *Cluster) startControlPlane(listener *os.File) ([]*process.Process, error) {
 	starts := []func() (*process.Process, error){
-		c.startEtcd,
 		c.startAPIServer,
 		func() (*process.Process, error) { return c.startForwarder(listener) },
 	}
