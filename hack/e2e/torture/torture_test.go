@@ -49,6 +49,7 @@ var scenarios = []struct {
 	{"log damaged: repaired from peers, on one member and on two at once", logDamaged, true},
 	{"store damaged: rebuilt from a peer, on one member and on two at once", storeDamaged, true},
 	{"disk full: puts are refused, reads and deletes served, and all is well again with space", diskFull, true},
+	{"leases: none goes early and none is lost while leaders are killed and paused", leasesKept, true},
 }
 
 // TestMain runs everything in a second process that has mounts and processes of its own: they end with it.
