@@ -9,7 +9,7 @@ BIN     := $(CURDIR)/bin
 DIST    := $(CURDIR)/dist
 TOOL    := go tool -modfile=hack/tools/go.mod
 CORE    := ./node/...
-MODULES := . hack/devcluster hack/e2e hack/bench
+MODULES := . hack/devcluster hack/e2e hack/bench hack/diff
 FUZZTIME ?= 10s
 # The development cluster that quickstart makes: another name keeps two of them apart.
 CLUSTER ?= raftsman
@@ -91,10 +91,18 @@ sim: ## whole groups in seeded worlds: SEED=n for one with its story, HOURS=1 or
 torture: build ## real processes killed, their files damaged, their disks hung and full; root on Linux; the short form: ALL=yes CYCLES=200 for the full one, RUN=log for some, SEED=n
 	cd hack/e2e && RAFTSMAN_TORTURE=$(BIN)/raftsman go test ./torture -count=1 -v -timeout 60m -run 'TestTorture/$(RUN)' -torture.cycles $(or $(CYCLES),10) $(if $(ALL)$(RUN),-torture.all) $(if $(SEED),-torture.seed $(SEED))
 
+.PHONY: clients
+clients: build ## etcdctl, the Go client and one for Node at work on etcd and Raftsman side by side; RUN=Script for a part, PERF=yes for two minutes of load as well
+	cd hack/e2e && RAFTSMAN_CLIENTS=$(BIN)/raftsman go test ./clients -count=1 -v -timeout 15m -run 'Test$(RUN)' $(if $(PERF),-clients.perf)
+
 .PHONY: e2e
 e2e: ## end-to-end tests on a Kubernetes on this machine; root on Linux; about a quarter of an hour
 	cd hack/devcluster && DEVCLUSTER_REAL=1 go test -count=1 -v -timeout 40m -run TestReal .
 	cd hack/e2e && RAFTSMAN_E2E=1 go test -count=1 -v -timeout 60m -run 'TestEndToEnd|TestQuickstart' .
+
+.PHONY: kubestore
+kubestore: ## a Kubernetes API server on Raftsman, its leader killed every 30 s, for FOR=20m or OBJECTS=10000 once; root on Linux
+	cd hack/e2e && RAFTSMAN_KUBESTORE=1 go test ./kubestore -count=1 -v -timeout 0 -run TestKubeStore -kubestore.for $(or $(FOR),$(if $(OBJECTS),0s,20m)) $(if $(OBJECTS),-kubestore.objects $(OBJECTS))
 
 .PHONY: mutants
 mutants: ## plant known bugs one by one and demand that the checks catch them (half an hour)
@@ -108,10 +116,25 @@ mutation: ## change the core's source in a thousand small ways and demand that i
 fuzz: ## every fuzz target for FUZZTIME (default 10s) each
 	hack/fuzz.sh $(FUZZTIME)
 
+.PHONY: diff
+diff: build ## run the same requests on etcd and on three members and compare all answers: SEED=n OPS=n, see hack/diff/doc.go
+	cd hack/bench && go build -o $(BIN)/bench-etcd ./etcd
+	cd hack/diff && go build -o $(BIN)/diff .
+	$(BIN)/diff --raftsman $(BIN)/raftsman --etcd $(BIN)/bench-etcd --out hack/diff/testdata $(if $(SEED),--seed $(SEED)) $(if $(OPS),--ops $(OPS)) $(DIFF_FLAGS)
+
+.PHONY: diff-scripts
+diff-scripts: ## run the scripts that showed a difference from etcd once, on a quiet machine
+	cd hack/diff && RAFTSMAN_DIFF=yes go test . -count=1 -v -run TestScripts
+
 .PHONY: bench
-bench: build ## measure beside etcd; BENCH_FLAGS='--quick' is a smoke test, see hack/bench/doc.go
+bench: build ## measure beside etcd (half an hour); SMOKE=1 for a minute, BENCH_FLAGS='--rows put' for some, see hack/bench/doc.go
 	cd hack/bench && go build -o $(BIN)/bench . && go build -o $(BIN)/bench-etcd ./etcd
-	$(BIN)/bench --raftsman $(BIN)/raftsman --etcd $(BIN)/bench-etcd $(BENCH_FLAGS)
+	$(BIN)/bench --raftsman $(BIN)/raftsman --etcd $(BIN)/bench-etcd $(if $(SMOKE),--quick) $(BENCH_FLAGS)
+
+.PHONY: bench-leases
+bench-leases: build ## measure what 100,000 leases that expire within a second do to puts, beside etcd
+	cd hack/bench && go build -o $(BIN)/bench . && go build -o $(BIN)/bench-etcd ./etcd
+	$(BIN)/bench leases --raftsman $(BIN)/raftsman --etcd $(BIN)/bench-etcd $(LEASES_FLAGS)
 
 .PHONY: join
 join: build ## measure how a member joins a filled store under load; JOIN_FLAGS='--gigabytes 0.3' for a small one

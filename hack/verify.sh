@@ -12,7 +12,7 @@ unformatted=$(git ls-files -z '*.go' | xargs -0 gofmt -l)
 step scripts
 for script in hack/*.sh .ci/run; do bash -n "$script" || { echo "$script is no valid bash"; exit 1; }; done
 
-for module in . hack/devcluster hack/e2e hack/bench; do
+for module in . hack/devcluster hack/e2e hack/bench hack/diff; do
   [ -f "$module/go.mod" ] || continue
   step "vet and lint $module"
   (cd "$module" && go vet ./...)
