@@ -97,17 +97,25 @@ type group struct {
 	pids []int // of the members
 }
 
-// startGroup runs the system in a fresh directory below root and waits until three voters serve.
-func startGroup(ctx context.Context, s system, root string, base int, profiled bool) (*group, error) {
-	if err := portsFree(s, base); err != nil {
+// place is where and how a group runs.
+type place struct {
+	root     string  // the directory below which it gets a fresh one
+	base     int     // its first port
+	profiled bool    // whether it serves profiles
+	cgroup   *cgroup // in which its processes run, nil for this process's own
+}
+
+// startGroup runs the system in a fresh directory and waits until three voters serve.
+func startGroup(ctx context.Context, s system, at place) (*group, error) {
+	if err := portsFree(s, at.base); err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(root, s.name+"-")
+	dir, err := os.MkdirTemp(at.root, s.name+"-")
 	if err != nil {
 		return nil, err
 	}
-	g := &group{system: s, base: base, dir: dir}
-	if err := g.launch(profiled); err != nil {
+	g := &group{system: s, base: at.base, dir: dir}
+	if err := g.launch(at); err != nil {
 		return nil, errors.Join(err, g.stop())
 	}
 	if err := g.awaitReady(ctx); err != nil {
@@ -132,8 +140,8 @@ func portsFree(s system, base int) error {
 	return nil
 }
 
-func (g *group) launch(profiled bool) error {
-	g.cmds = g.start(g.dir, g.base, profiled)
+func (g *group) launch(at place) error {
+	g.cmds = g.start(g.dir, g.base, at.profiled)
 	g.done = make(chan error, len(g.cmds))
 	for i, cmd := range g.cmds {
 		log, err := os.Create(g.logFile(i))
@@ -141,6 +149,7 @@ func (g *group) launch(profiled bool) error {
 			return err
 		}
 		cmd.Stdout, cmd.Stderr = log, log
+		at.cgroup.hold(cmd)
 		// A group of its own, so that a terminal's interrupt reaches it through stop, in order.
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		err = errors.Join(cmd.Start(), log.Close())
@@ -224,6 +233,17 @@ func (g *group) probe(ctx context.Context, i int) error {
 	}
 	_, err = c.Get(ctx, "ready")
 	return err
+}
+
+// ended is an error if a process has ended that was started.
+func (g *group) ended() error {
+	select {
+	case err := <-g.done:
+		g.done <- err
+		return fmt.Errorf("a process of %s has ended by itself: %v", g.name, err)
+	default:
+		return nil
+	}
 }
 
 // endpoints are the members' client URLs.

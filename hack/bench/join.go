@@ -78,15 +78,12 @@ func join(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	root, err := os.MkdirTemp(o.root, "join-")
+	root, err := workingDir(o.root, "join-")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(root)) }()
-	if memory, err := onMemory(root); err != nil || memory {
-		return errors.Join(err, fmt.Errorf("%s lies in memory, where nothing is durable: choose another --data-dir", root))
-	}
-	g, err := startGroup(ctx, o.system(program), root, o.base, false)
+	g, err := startGroup(ctx, o.system(program), place{root: root, base: o.base})
 	if err != nil {
 		return err
 	}
@@ -140,10 +137,10 @@ func (o *joinOptions) measure(ctx context.Context, program []string, g *group, c
 	if err != nil {
 		return f, err
 	}
-	if err := o.settle(ctx, g); err != nil {
+	if err := g.settle(ctx, 5*time.Second, 5*time.Minute, o.progress); err != nil {
 		return f, err
 	}
-	if f.capacity, err = o.measureCapacity(ctx, clients); err != nil {
+	if f.capacity, err = measureCapacity(ctx, clients, 2*o.workers, o.keys, o.value, o.capacity); err != nil {
 		return f, err
 	}
 	f.rate = o.share * f.capacity
@@ -174,47 +171,6 @@ func (o *joinOptions) measure(ctx context.Context, program []string, g *group, c
 		o.progress("%d puts failed, the last with: %v", f.failed, last)
 	}
 	return f, nil
-}
-
-// settle waits until the members have compacted what the fill has left: what is measured before that is lower than
-// what the store can do.
-func (o *joinOptions) settle(ctx context.Context, g *group) error {
-	const (
-		look   = 5 * time.Second
-		atRest = look / 4 // of processor time, by all members together
-		bound  = 5 * time.Minute
-	)
-	began := time.Now()
-	for last := time.Duration(-1); time.Since(began) < bound; pause(ctx, look) {
-		cpu, err := cpuOf(g.pids)
-		if err = errors.Join(err, ctx.Err()); err != nil {
-			return err
-		}
-		if last >= 0 && cpu-last < atRest {
-			o.progress("the members were at rest after %v", time.Since(began).Round(time.Second))
-			return nil
-		}
-		last = cpu
-	}
-	o.progress("the members are not at rest after %v; going on", bound)
-	return nil
-}
-
-// measureCapacity puts as fast as all the clients can.
-func (o *joinOptions) measureCapacity(ctx context.Context, clients []*clientv3.Client) (float64, error) {
-	k := o.keys
-	wl := workload{name: "capacity", clients: 2 * o.workers, writes: true, do: func(ctx context.Context, c *clientv3.Client, w *worker) error {
-		value := make([]byte, o.value)
-		randomize(w.rng, value)
-		_, err := c.Put(ctx, fillKey(w.rng.IntN(k)), string(value))
-		return err
-	}}
-	nothing := func() error { return nil }
-	t, err := run(ctx, wl, clients, 3, 2*time.Second, o.capacity, nothing, nothing)
-	if err == nil && len(t.latencies) == 0 {
-		err = fmt.Errorf("no put succeeded: %w", t.lastError)
-	}
-	return float64(len(t.latencies)) / t.elapsed.Seconds(), err
 }
 
 // joinOne starts a fourth member behind a connection that is cut when half of the state has passed, adds it, and waits

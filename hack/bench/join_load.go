@@ -132,3 +132,19 @@ func between(all []sample, from, to time.Time) []time.Duration {
 	slices.Sort(took)
 	return took
 }
+
+// measureCapacity is how many puts a second there are of keys of the filled store with that many workers, as fast as
+// all of them can.
+func measureCapacity(ctx context.Context, clients []*clientv3.Client, workers, keys, size int, measured time.Duration) (float64, error) {
+	wl := workload{name: "capacity", clients: workers, writes: true, size: size, do: func(ctx context.Context, c *clientv3.Client, w *worker) error {
+		randomize(w.rng, w.value)
+		_, err := c.Put(ctx, fillKey(w.rng.IntN(keys)), string(w.value))
+		return err
+	}}
+	nothing := func() error { return nil }
+	t, err := run(ctx, wl, clients, 3, 2*time.Second, measured, nothing, nothing)
+	if err == nil && len(t.latencies) == 0 {
+		err = fmt.Errorf("no put succeeded: %w", t.lastError)
+	}
+	return t.perSecond(), err
+}

@@ -1,9 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -12,68 +12,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 )
-
-// workload is one thing that clients do over and over.
-type workload struct {
-	name    string
-	clients int
-	writes  bool
-	do      func(ctx context.Context, c *clientv3.Client, w *worker) error
-}
-
-// worker is one client; its random numbers are its own.
-type worker struct {
-	rng   *rand.Rand
-	value []byte
-}
-
-// keys is how large the loaded set is; key names one of it.
-type keys int
-
-func (k keys) key(i int) string { return fmt.Sprintf("bench/%08d", i) }
-
-func (k keys) random(w *worker) string { return k.key(w.rng.IntN(int(k))) }
-
-func (k keys) workloads(clients int) []workload {
-	put := func(ctx context.Context, c *clientv3.Client, w *worker) error {
-		w.refresh()
-		_, err := c.Put(ctx, k.random(w), string(w.value))
-		return err
-	}
-	get := func(choose func(*worker) string) func(context.Context, *clientv3.Client, *worker) error {
-		return func(ctx context.Context, c *clientv3.Client, w *worker) error {
-			key := choose(w)
-			r, err := c.Get(ctx, key)
-			if err == nil && (len(r.Kvs) != 1 || len(r.Kvs[0].Value) != valueBytes) {
-				err = fmt.Errorf("key %s was not read back: %d values", key, len(r.Kvs))
-			}
-			return err
-		}
-	}
-	return []workload{
-		{name: "put, 1 client", clients: 1, writes: true, do: put},
-		{name: fmt.Sprintf("put, %d clients", clients), clients: clients, writes: true, do: put},
-		{name: "get, hot key", clients: clients, do: get(func(*worker) string { return k.key(0) })},
-		{name: "get, random keys", clients: clients, do: get(k.random)},
-	}
-}
-
-const valueBytes = 256
-
-// refresh makes the next value differ from the one before.
-func (w *worker) refresh() {
-	for i := 0; i < 8; i++ {
-		w.value[w.rng.IntN(valueBytes)] = byte(w.rng.Uint32())
-	}
-}
-
-func newWorker(seed uint64, i int) *worker {
-	w := &worker{rng: rand.New(rand.NewPCG(seed, uint64(i))), value: make([]byte, valueBytes)}
-	for i := range w.value {
-		w.value[i] = byte(w.rng.Uint32())
-	}
-	return w
-}
 
 // silent keeps the client library's own log out of the output.
 func silent() *zap.Logger { return zap.NewNop() }
@@ -99,13 +37,13 @@ func disconnect(all []*clientv3.Client) {
 	}
 }
 
-// load puts the whole set once, many keys in a transaction.
-func load(ctx context.Context, clients []*clientv3.Client, k keys, seed uint64) error {
+// load puts the whole set once, many keys in a transaction. An operation is a key, a latency that of a transaction.
+func load(ctx context.Context, clients []*clientv3.Client, k keys, seed uint64) (tally, error) {
 	const loaders, batch = 16, 64
 	var next atomic.Int64
-	errs := make(chan error, loaders)
+	errs, parts, start := make(chan error, loaders), make([]tally, loaders), time.Now()
 	for i := range loaders {
-		w, c := newWorker(seed, i), clients[i%len(clients)]
+		w, c := newWorker(seed, i, valueBytes), clients[i%len(clients)]
 		go func() {
 			for {
 				from := int(next.Add(batch)) - batch
@@ -113,6 +51,7 @@ func load(ctx context.Context, clients []*clientv3.Client, k keys, seed uint64) 
 					errs <- nil
 					return
 				}
+				begun := time.Now()
 				var ops []clientv3.Op
 				for at := from; at < min(from+batch, int(k)); at++ {
 					w.refresh()
@@ -122,6 +61,7 @@ func load(ctx context.Context, clients []*clientv3.Client, k keys, seed uint64) 
 					errs <- fmt.Errorf("load keys from %d: %w", from, err)
 					return
 				}
+				parts[i].add(time.Since(begun), nil)
 			}
 		}()
 	}
@@ -131,19 +71,35 @@ func load(ctx context.Context, clients []*clientv3.Client, k keys, seed uint64) 
 			first = err
 		}
 	}
-	return first
+	sum := merge(parts, time.Since(start))
+	sum.counted = int(k)
+	return sum, first
 }
 
 // tally is what a workload came to within the measured time.
 type tally struct {
-	latencies []time.Duration // of every success, sorted
+	latencies []time.Duration // of every success, sorted in the end
 	errors    int
 	lastError error
 	elapsed   time.Duration
+	// counted is how many operations there were, if not as many as latencies and errors; else 0.
+	counted int
 }
 
-// run lets the workload's clients work for warm, then calls begin, measures for that long, calls end, and
-// stops them. Only what began and ended within the measured time counts.
+// succeeded is the number of operations that did.
+func (t *tally) succeeded() int {
+	if t.counted > 0 {
+		return t.counted
+	}
+	return len(t.latencies)
+}
+
+// perSecond is the rate of those.
+func (t *tally) perSecond() float64 { return float64(t.succeeded()) / t.elapsed.Seconds() }
+
+// run lets the workload's clients work for warm, then calls begin, measures for that long, calls end, and stops them.
+// What ended within the measured time counts: as much of it began before as goes on after, so that slow answers count
+// as often as they come.
 func run(ctx context.Context, wl workload, clients []*clientv3.Client, seed uint64, warm, measured time.Duration, begin, end func() error) (tally, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -152,13 +108,12 @@ func run(ctx context.Context, wl workload, clients []*clientv3.Client, seed uint
 	var wg sync.WaitGroup
 	for i := range wl.clients {
 		wg.Go(func() {
-			w, c, t := newWorker(seed, i), clients[i%len(clients)], &tallies[i]
+			w, c, t := newWorker(seed, i, cmp.Or(wl.size, valueBytes)), clients[i%len(clients)], &tallies[i]
 			for !stopped.Load() && ctx.Err() == nil {
-				counts, start := measuring.Load(), time.Now()
+				start := time.Now()
 				err := wl.do(ctx, c, w)
-				took := time.Since(start)
-				if counts && measuring.Load() {
-					t.add(took, err)
+				if took := time.Since(start); measuring.Load() {
+					t.add(took, err, w.several...)
 				}
 			}
 		})
@@ -193,12 +148,16 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (t *tally) add(took time.Duration, err error) {
-	if err != nil {
+// add counts one operation, with the latencies that it had within if there are any.
+func (t *tally) add(took time.Duration, err error, several ...time.Duration) {
+	switch {
+	case err != nil:
 		t.errors, t.lastError = t.errors+1, err
-		return
+	case len(several) > 0:
+		t.latencies = append(t.latencies, several...)
+	default:
+		t.latencies = append(t.latencies, took)
 	}
-	t.latencies = append(t.latencies, took)
 }
 
 func merge(parts []tally, elapsed time.Duration) tally {

@@ -8,7 +8,9 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -18,8 +20,13 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	what, args := bench, os.Args[1:]
-	if len(args) > 0 && args[0] == "join" {
-		what, args = join, args[1:]
+	if len(args) > 0 {
+		switch args[0] {
+		case "join":
+			what, args = join, args[1:]
+		case "leases":
+			what, args = leases, args[1:]
+		}
 	}
 	if err := what(ctx, args); err != nil {
 		if !errors.Is(err, flag.ErrHelp) {
@@ -34,7 +41,7 @@ func main() {
 type options struct {
 	raftsman, etcd, before, system string
 	pairs                          int
-	quick                          bool
+	quick, list                    bool
 	json                           string
 	plan
 }
@@ -42,6 +49,7 @@ type options struct {
 func parse(args []string) (options, error) {
 	var o options
 	var keyCount int
+	var rows string
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&o.raftsman, "raftsman", "../../bin/raftsman", "the raftsman program")
 	f.StringVar(&o.etcd, "etcd", "", "the etcd program: go build -o FILE ./etcd makes one")
@@ -52,12 +60,15 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.json, "json", "", "file for the figures of every run")
 	f.StringVar(&o.root, "data-dir", "", "existing directory on the disk to measure on (default: the system's temporary one)")
 	f.IntVar(&o.base, "base-port", 21000, "first of 30 free ports")
-	f.IntVar(&keyCount, "keys", 100_000, "keys that are loaded first")
+	f.IntVar(&keyCount, "keys", million, "keys that are loaded first")
 	f.IntVar(&o.clients, "clients", 256, "clients of the workloads with many")
 	f.IntVar(&o.conns, "conns", 16, "clientv3 clients that they share, each with a connection to every member")
 	f.DurationVar(&o.warm, "warm", time.Second, "time before each workload that is not measured")
 	f.DurationVar(&o.measured, "measure", 5*time.Second, "measured time of each workload")
-	f.StringVar(&o.only, "only", "", "run this one workload, such as \"put, 1 client\"")
+	f.DurationVar(&o.settling, "settle", 30*time.Second, "how long the members may take at most to come to rest after the keys are loaded")
+	f.StringVar(&rows, "rows", "", "run only the rows that match this regular expression, such as \"put|watch\"; the keys are loaded in any case")
+	f.StringVar(&o.filter.only, "only", "", "run this one row, such as \"put, 1 client\"")
+	f.BoolVar(&o.list, "list", false, "print the names of the rows, and run nothing")
 	f.StringVar(&o.profiles, "profiles", "", "existing directory for CPU profiles of every member during every workload; they cost some speed")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -65,19 +76,24 @@ func parse(args []string) (options, error) {
 	if f.NArg() > 0 {
 		return o, fmt.Errorf("unknown argument %q", f.Arg(0))
 	}
+	if rows != "" {
+		matching, err := regexp.Compile(rows)
+		if err != nil {
+			return o, fmt.Errorf("--rows: %w", err)
+		}
+		o.filter.rows = matching
+	}
 	o.keys = keys(keyCount)
 	if o.quick {
-		o.pairs, o.keys, o.warm, o.measured = 1, min(o.keys, 2000), 200*time.Millisecond, time.Second
+		o.pairs, o.keys, o.warm, o.measured, o.settling = 1, min(o.keys, 2000), 200*time.Millisecond, time.Second, time.Second
 	}
 	return o, o.validate()
 }
 
 func (o *options) validate() error {
-	names := map[string]bool{"": true}
-	for _, wl := range o.keys.workloads(o.clients) {
-		names[wl.name] = true
-	}
 	switch {
+	case o.list:
+		return nil
 	case o.system != "both" && o.system != "raftsman" && o.system != "etcd":
 		return fmt.Errorf("--system is %q: it must be both, raftsman or etcd", o.system)
 	case o.system != "raftsman" && o.etcd == "" && o.before == "":
@@ -86,8 +102,8 @@ func (o *options) validate() error {
 		return errors.New("--raftsman is missing: name the raftsman program; make build makes it")
 	case o.pairs < 1 || o.keys < 1 || o.clients < 1 || o.conns < 1 || o.measured <= 0:
 		return errors.New("--pairs, --keys, --clients, --conns and --measure must be positive")
-	case !names[o.only]:
-		return fmt.Errorf("--only is %q: there is no such workload", o.only)
+	case !slices.ContainsFunc(names(o.keys, o.clients), o.filter.takes):
+		return errors.New("--only and --rows leave no row: --list names them all")
 	}
 	return nil
 }
@@ -124,51 +140,91 @@ func bench(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	if o.list {
+		fmt.Println(strings.Join(names(o.keys, o.clients), "\n"))
+		return nil
+	}
 	systems, err := o.systems()
 	if err != nil {
 		return err
 	}
-	root, err := os.MkdirTemp(o.root, "bench-")
+	root, err := workingDir(o.root, "bench-")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(root)) }()
-	if memory, err := onMemory(root); err != nil || memory {
-		return errors.Join(err, fmt.Errorf("%s lies in memory, where nothing is durable: choose another --data-dir", root))
-	}
 	o.root = root
 	o.progress = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 	debug.SetGCPercent(400) // the load generator shares the cores; it has the memory
 	c := observeConditions(o.plan, o.pairs)
 	c.Other = systems[len(systems)-1].name
 	o.progress("%v", c)
+	results, err := o.runPairs(ctx, systems)
+	// What has been measured before something failed is told all the same.
+	return errors.Join(err, o.report(systems, results, c))
+}
+
+// workingDir makes a fresh directory below root, or the system's temporary one, on a disk.
+func workingDir(root, name string) (string, error) {
+	dir, err := os.MkdirTemp(root, name)
+	if err != nil {
+		return "", err
+	}
+	if memory, err := onMemory(dir); err != nil || memory {
+		return "", errors.Join(err, fmt.Errorf("%s lies in memory, where nothing is durable: choose another --data-dir", dir), os.RemoveAll(dir))
+	}
+	return dir, nil
+}
+
+// runPairs measures the systems in turn, each first in every other pair.
+func (o *options) runPairs(ctx context.Context, systems []system) (map[string]runs, error) {
 	results := map[string]runs{}
+	var failures []error
 	for pair := range o.pairs {
-		order := append([]system(nil), systems...)
-		if pair%2 == 1 && len(order) == 2 {
-			order[0], order[1] = order[1], order[0]
+		order := slices.Clone(systems)
+		if pair%2 == 1 {
+			slices.Reverse(order)
 		}
 		for _, s := range order {
-			o.progress("pair %d of %d: %s", pair+1, o.pairs, s.name)
+			o.progress("%s pair %d of %d: %s, load average %s", time.Now().UTC().Format(time.TimeOnly), pair+1, o.pairs, s.name, firstLine("/proc/loadavg"))
 			m, err := o.measure(ctx, s, uint64(pair))
 			if err != nil {
-				return err
+				return results, errors.Join(append(failures, err)...)
 			}
 			results[s.name] = append(results[s.name], m)
+			failures = append(failures, m.failures...)
 		}
 	}
-	var other runs // of the side that is compared with, if there is one
+	return results, errors.Join(failures...)
+}
+
+// report prints the table, and which bars are missed where etcd is what Raftsman is compared with.
+func (o *options) report(systems []system, results map[string]runs, c conditions) error {
+	ours, other := results["raftsman"], runs(nil) // of the side that is compared with, if there is one
 	if name := systems[len(systems)-1].name; name != "raftsman" {
 		other = results[name]
 	}
-	table := compare(results["raftsman"], other)
+	beside := c.Other == "etcd" && len(systems) == 2
+	if !beside {
+		ours, other = ours.without(), other.without()
+	}
+	table := compare(ours, other)
+	if len(table) == 0 {
+		return nil
+	}
 	if o.json != "" {
 		if err := writeJSON(o.json, c, table); err != nil {
 			return err
 		}
 	}
 	o.progress("\n%v\n", c)
-	return printTable(os.Stdout, systems[len(systems)-1].name, table)
+	if err := printTable(os.Stdout, c.Other, table); err != nil {
+		return err
+	}
+	if beside {
+		o.progress("\n%s", verdicts(table))
+	}
+	return nil
 }
 
 func (o *options) systems() ([]system, error) {

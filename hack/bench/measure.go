@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"sync"
 	"time"
 
@@ -18,12 +19,16 @@ type figure struct {
 	Unit     string `json:"unit"`
 	// Digits after the point, for the table.
 	digits int
+	// bar is what is asked of it, beside etcd.
+	bar bar
 }
 
 // measurement is the figures of one run of one system, in the order in which they were taken.
 type measurement struct {
 	order  []figure
 	values map[figure]float64
+	// failures are the rows of which there are no figures, or not all.
+	failures []error
 }
 
 func (m *measurement) add(f figure, v float64) {
@@ -43,14 +48,26 @@ type plan struct {
 	conns    int
 	warm     time.Duration
 	measured time.Duration
-	only     string // name of the one workload to run, or "" for all
+	settling time.Duration // how long what the load has left may take at most
+	filter   filter
 	profiles string // directory for CPU profiles, or "" for none
 	progress func(format string, args ...any)
 }
 
+// million is how many keys it takes for memory to be compared: with few, it is that of caches of a fixed size.
+const million = 1_000_000
+
+// rowPatience is how much longer than its measured time a row may take, until it has failed.
+const rowPatience = 2 * time.Minute
+
 // measure runs one system once, from an empty disk to the last figure.
 func (p *plan) measure(ctx context.Context, s system, seed uint64) (m measurement, err error) {
-	g, err := startGroup(ctx, s, p.root, p.base, p.profiles != "")
+	cgroup, cerr := newCgroup(fmt.Sprintf("raftsman-bench-%d", os.Getpid()))
+	if cerr != nil {
+		p.progress("    !!! the control group's peak is NOT MEASURED: %v", cerr)
+	}
+	defer func() { err = errors.Join(err, cgroup.remove()) }()
+	g, err := startGroup(ctx, s, place{root: p.root, base: p.base, profiled: p.profiles != "", cgroup: cgroup})
 	if err != nil {
 		return m, err
 	}
@@ -67,25 +84,80 @@ func (p *plan) measure(ctx context.Context, s system, seed uint64) (m measuremen
 	defer disconnect(clients)
 	memory := watchMemory(g.pids)
 	defer memory.stop()
-	if err := load(ctx, clients, p.keys, seed); err != nil {
-		return m, err
+	if err := p.load(ctx, g, clients, cgroup, seed, &m); err != nil {
+		return m, fmt.Errorf("%s: %w", s.name, err)
 	}
-	for _, wl := range p.keys.workloads(p.clients) {
-		if p.only != "" && p.only != wl.name {
+	for _, wl := range distinct(workloads(p.keys, p.clients)) {
+		if !p.filter.takes(wl.name) {
 			continue
 		}
 		if err := p.one(ctx, g, clients, wl, seed, &m); err != nil {
-			return m, fmt.Errorf("%s: %s: %w", s.name, wl.name, err)
+			err = fmt.Errorf("%s: %s: %w", s.name, wl.name, err)
+			if over := errors.Join(ctx.Err(), g.ended()); over != nil {
+				return m, errors.Join(err, over)
+			}
+			// One row that fails does not cost the others, which have taken long.
+			p.progress("    !!! %v", err)
+			m.failures = append(m.failures, err)
 		}
 	}
 	peak, anonymous := memory.stop()
-	m.add(figure{"all", "peak resident", "MiB", 0}, peak)
-	m.add(figure{"all", "peak anonymous", "MiB", 0}, anonymous)
-	return m, nil
+	m.add(figure{"all", "peak resident", "MiB", 0, bar{}}, peak)
+	m.add(figure{"all", "peak anonymous", "MiB", 0, bar{}}, anonymous)
+	m.add(figure{"all", "cgroup peak", "MiB", 0, bar{}}, cgroup.peakMiB())
+	return m, g.ended()
+}
+
+// load fills the store and records what that took, in time and in memory: this is the row of the memory that so many
+// keys need.
+func (p *plan) load(ctx context.Context, g *group, clients []*clientv3.Client, cgroup *cgroup, seed uint64, m *measurement) error {
+	before, err := g.mark(ctx)
+	if err != nil {
+		return err
+	}
+	memory := watchMemory(g.pids)
+	defer memory.stop()
+	t, err := load(ctx, clients, p.keys, seed)
+	if err != nil {
+		return err
+	}
+	after, err := g.mark(ctx)
+	if err != nil {
+		return err
+	}
+	_, anonymous := memory.stop()
+	if err := g.settle(ctx, time.Second, p.settling, func(format string, args ...any) { p.progress("    "+format, args...) }); err != nil {
+		return err
+	}
+	_, rest, err := memoryOf(g.pids)
+	if err != nil || !p.filter.takes(loadName(p.keys)) {
+		return err
+	}
+	asked := bar{}
+	if p.keys >= million {
+		asked = atMost(1)
+	}
+	wl := workload{name: loadName(p.keys), writes: true}
+	m.record(wl, t, before, after)
+	m.add(figure{wl.name, "peak anonymous", "MiB", 0, asked}, anonymous)
+	m.add(figure{wl.name, "anonymous at rest", "MiB", 0, asked}, mebibytes(rest))
+	m.add(figure{wl.name, "cgroup peak", "MiB", 0, asked}, cgroup.peakMiB())
+	p.say(g, wl, t, before, after)
+	return nil
 }
 
 // one runs one workload and records its figures.
 func (p *plan) one(ctx context.Context, g *group, clients []*clientv3.Client, wl workload, seed uint64, m *measurement) error {
+	ctx, cancel := context.WithTimeout(ctx, p.warm+p.measured+rowPatience)
+	defer cancel()
+	if wl.prepare != nil {
+		do, release, err := wl.prepare(ctx, clients)
+		if err != nil {
+			return err
+		}
+		defer release()
+		wl.do = do
+	}
 	var before, after mark
 	profiled := func() error { return nil }
 	t, err := run(ctx, wl, clients, seed, p.warm, p.measured,
@@ -99,16 +171,21 @@ func (p *plan) one(ctx context.Context, g *group, clients []*clientv3.Client, wl
 		func() (err error) { after, err = g.mark(ctx); return err })
 	switch err = errors.Join(err, profiled()); {
 	case err != nil:
-		return err
+		return errors.Join(err, t.lastError)
 	case len(t.latencies) == 0:
-		return fmt.Errorf("nothing succeeded: %w", t.lastError)
+		return errors.Join(fmt.Errorf("nothing succeeded within %v", p.measured), t.lastError)
 	case t.errors > 0:
 		p.progress("    %s: %s: %d errors, the last: %v", g.name, wl.name, t.errors, t.lastError)
 	}
 	m.record(wl, t, before, after)
-	p.progress("    %-9s %-18s %9.0f/s  p50 %v  p99 %v  CPU %.0f us", g.name, wl.name, float64(len(t.latencies))/t.elapsed.Seconds(),
-		percentile(t.latencies, 0.5).Round(time.Microsecond), percentile(t.latencies, 0.99).Round(time.Microsecond), perOperation(t, before, after))
+	p.say(g, wl, t, before, after)
 	return nil
+}
+
+// say tells of a row that is done.
+func (p *plan) say(g *group, wl workload, t tally, before, after mark) {
+	p.progress("    %-9s %-30s %9.0f/s  p50 %v  p99 %v  CPU %.0f us", g.name, wl.name, t.perSecond(),
+		percentile(t.latencies, 0.5).Round(time.Microsecond), percentile(t.latencies, 0.99).Round(time.Microsecond), perOperation(t, before, after))
 }
 
 // mark is the members' counters at one moment.
@@ -128,22 +205,25 @@ func (g *group) mark(ctx context.Context) (mark, error) {
 
 // perOperation is the members' CPU time an operation, in microseconds.
 func perOperation(t tally, before, after mark) float64 {
-	return ratio(float64((after.cpu - before.cpu).Microseconds()), float64(len(t.latencies)+t.errors))
+	return ratio(float64((after.cpu - before.cpu).Microseconds()), float64(t.succeeded()+t.errors))
 }
 
 func (m *measurement) record(wl workload, t tally, before, after mark) {
 	us := func(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
-	m.add(figure{wl.name, "rate", "/s", 0}, float64(len(t.latencies))/t.elapsed.Seconds())
-	m.add(figure{wl.name, "p50", "us", 0}, us(percentile(t.latencies, 0.50)))
-	m.add(figure{wl.name, "p99", "us", 0}, us(percentile(t.latencies, 0.99)))
-	m.add(figure{wl.name, "server CPU each", "us", 1}, perOperation(t, before, after))
+	m.add(figure{wl.name, "rate", "/s", 0, atLeast(1)}, t.perSecond())
+	m.add(figure{wl.name, "p50", "us", 0, bar{}}, us(percentile(t.latencies, 0.50)))
+	m.add(figure{wl.name, "p99", "us", 0, atMost(1)}, us(percentile(t.latencies, 0.99)))
+	m.add(figure{wl.name, "server CPU each", "us", 1, wl.cpu}, perOperation(t, before, after))
+	m.add(figure{wl.name, "log fsyncs", "/s", 0, bar{}}, (after.syncs-before.syncs)/t.elapsed.Seconds())
 	if wl.writes {
-		m.add(figure{wl.name, "entries a sync", "", 1}, ratio(after.entries-before.entries, after.syncs-before.syncs))
+		m.add(figure{wl.name, "entries a sync", "", 1, bar{}}, ratio(after.entries-before.entries, after.syncs-before.syncs))
 	}
 	if t.errors > 0 {
-		m.add(figure{wl.name, "errors", "", 0}, float64(t.errors))
+		m.add(figure{wl.name, "errors", "", 0, bar{}}, float64(t.errors))
 	}
 }
+
+func mebibytes(n int64) float64 { return float64(n) / (1 << 20) }
 
 // memoryWatch follows the members' memory.
 type memoryWatch struct {
@@ -163,8 +243,8 @@ func watchMemory(pids []int) *memoryWatch {
 		for {
 			// A member that has ended makes the run fail elsewhere.
 			if peak, anonymous, err := memoryOf(pids); err == nil {
-				w.peak = float64(peak) / (1 << 20)
-				if a := float64(anonymous) / (1 << 20); !(a < w.anonymous) {
+				w.peak = mebibytes(peak)
+				if a := mebibytes(anonymous); !(a < w.anonymous) {
 					w.anonymous = a
 				}
 			}

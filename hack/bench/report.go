@@ -45,15 +45,17 @@ func figures(all ...runs) []figure {
 	return order
 }
 
-// row is one line of the comparison. Other is etcd, or the program given by --before; Ratio is Raftsman's by
-// the other's.
-type row struct {
+// line is one line of the comparison. Other is etcd, or the program given by --before; Ratio is Raftsman's by
+// the other's, and Verdict what is asked of it and whether it is met.
+type line struct {
 	figure
 	Raftsman     number   `json:"raftsman"`
 	Other        number   `json:"other"`
 	Ratio        number   `json:"ratio"`
+	Verdict      string   `json:"verdict,omitempty"`
 	RaftsmanRuns []number `json:"raftsmanRuns"`
 	OtherRuns    []number `json:"otherRuns"`
+	RatioRuns    []number `json:"ratioRuns"`
 }
 
 // number is a float64 that JSON can hold: NaN becomes null.
@@ -76,16 +78,30 @@ func numbers(values []float64) []number {
 }
 
 // compare makes the table: medians of each system, and the median of the pairs' ratios.
-func compare(ours, theirs runs) []row {
-	var table []row
+func compare(ours, theirs runs) []line {
+	var table []line
 	for _, f := range figures(ours, theirs) {
 		a, b := ours.column(f), theirs.column(f)
-		table = append(table, row{
-			figure: f, Raftsman: number(median(a)), Other: number(median(b)), Ratio: number(median(ratios(a, b))),
-			RaftsmanRuns: numbers(a), OtherRuns: numbers(b),
+		pairs := ratios(a, b)
+		table = append(table, line{
+			figure: f, Raftsman: number(median(a)), Other: number(median(b)), Ratio: number(median(pairs)), Verdict: f.bar.verdict(median(pairs)),
+			RaftsmanRuns: numbers(a), OtherRuns: numbers(b), RatioRuns: numbers(pairs),
 		})
 	}
 	return table
+}
+
+// without leaves the bars out, where it is not etcd that Raftsman is compared with.
+func (r runs) without() runs {
+	bare := make(runs, len(r))
+	for i, m := range r {
+		for _, f := range m.order {
+			v := m.values[f]
+			f.bar = bar{}
+			bare[i].add(f, v)
+		}
+	}
+	return bare
 }
 
 func (n number) text(digits int) string {
@@ -95,11 +111,39 @@ func (n number) text(digits int) string {
 	return fmt.Sprintf("%.*f", digits, float64(n))
 }
 
-func printTable(out io.Writer, other string, table []row) error {
+// spread is the smallest and the largest of the values that are numbers; nothing of less than two runs.
+func spread(values []number, digits int) string {
+	if len(values) < 2 {
+		return ""
+	}
+	least, most := number(math.NaN()), number(math.NaN())
+	for _, v := range values {
+		if v < least || math.IsNaN(float64(least)) {
+			least = v
+		}
+		if v > most || math.IsNaN(float64(most)) {
+			most = v
+		}
+	}
+	if math.IsNaN(float64(least)) {
+		return "-"
+	}
+	return least.text(digits) + "–" + most.text(digits)
+}
+
+func printTable(out io.Writer, other string, table []line) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(w, "workload\tfigure\traftsman\t%s\tunit\tratio\t\n", other)
-	for _, r := range table {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t\n", r.Workload, r.Quantity, r.Raftsman.text(r.digits), r.Other.text(r.digits), r.Unit, r.Ratio.text(2))
+	fmt.Fprintf(w, "workload\tfigure\traftsman\tmin–max\t%s\tmin–max\tunit\tratio\tmin–max\tasked\t\n", other)
+	last := ""
+	for _, l := range table {
+		name := l.Workload
+		if name == last {
+			name = ""
+		}
+		last = l.Workload
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", name, l.Quantity,
+			l.Raftsman.text(l.digits), spread(l.RaftsmanRuns, l.digits), l.Other.text(l.digits), spread(l.OtherRuns, l.digits), l.Unit,
+			l.Ratio.text(2), spread(l.RatioRuns, 2), l.Verdict)
 	}
 	return w.Flush()
 }
@@ -151,10 +195,10 @@ func firstLine(path string) string {
 }
 
 // writeJSON writes conditions and table to a file.
-func writeJSON(path string, c conditions, table []row) error {
+func writeJSON(path string, c conditions, table []line) error {
 	text, err := json.MarshalIndent(struct {
 		Conditions conditions `json:"conditions"`
-		Figures    []row      `json:"figures"`
+		Figures    []line     `json:"figures"`
 	}{c, table}, "", "  ")
 	if err != nil {
 		return err

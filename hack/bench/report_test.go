@@ -13,7 +13,7 @@ func measured(values map[string]float64) measurement {
 	var m measurement
 	for _, q := range []string{"rate", "p99", "errors"} {
 		if v, ok := values[q]; ok {
-			m.add(figure{"put", q, "", 0}, v)
+			m.add(figure{"put", q, "", 0, bar{}}, v)
 		}
 	}
 	return m
@@ -62,5 +62,31 @@ func TestJSON(t *testing.T) {
 	}
 	if f := back.Figures[0]; f["raftsman"] != 8.0 || f["other"] != nil || f["workload"] != "put" || back.Conditions["cores"] == 0.0 {
 		t.Errorf("read back %v", back)
+	}
+}
+
+func TestSpread(t *testing.T) {
+	nan := number(math.NaN())
+	for _, c := range []struct {
+		values []number
+		want   string
+	}{{nil, ""}, {[]number{3}, ""}, {[]number{nan, nan}, "-"}, {[]number{3, nan}, "3.0–3.0"}, {[]number{nan, 4, 2, nan, 3}, "2.0–4.0"}} {
+		if got := spread(c.values, 1); got != c.want {
+			t.Errorf("spread of %v is %q, want %q", c.values, got, c.want)
+		}
+	}
+}
+
+// TestBarsOnlyBesideEtcd: against another build nothing is asked.
+func TestBarsOnlyBesideEtcd(t *testing.T) {
+	var m measurement
+	m.add(figure{"put", "rate", "/s", 0, atLeast(1)}, 1)
+	ours, theirs := runs{m}, runs{m}
+	theirs[0].values = map[figure]float64{theirs[0].order[0]: 2}
+	if table := compare(ours, theirs); table[0].Verdict != ">= 1.00 MISSED" {
+		t.Errorf("half of it is %q", table[0].Verdict)
+	}
+	if table := compare(ours.without(), theirs.without()); table[0].Verdict != "" || table[0].Ratio != 0.5 {
+		t.Errorf("without bars: %+v", table[0])
 	}
 }
