@@ -28,10 +28,11 @@ type leases struct {
 	changed     chan struct{} // closed when something has changed, for those who wait for it
 }
 
-// What is handed out at once: so much can one entry revoke without holding up what follows it.
+// What is handed out at once: so much can one entry revoke without holding up what follows it, and so few of them are on
+// their way that puts get between.
 const (
-	expiryBatch    = 250
-	expiryInFlight = 8 * expiryBatch
+	expiryBatch    = 32
+	expiryInFlight = 2 * expiryBatch
 )
 
 func newLeases(election time.Duration) *leases {
