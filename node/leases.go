@@ -177,7 +177,7 @@ func (m *Member) TimeLeft(ctx context.Context, id int64) (granted, left int64, e
 // SoonestFirst implements etcdapi.Backend.
 func (m *Member) SoonestFirst(ids []int64) {
 	left := make(map[int64]int64, len(ids))
-	err, _ := m.leases.ask(m.facts.reign.Load(), func(k *lease.Keeper, now time.Duration) error {
+	_, err := m.leases.ask(m.facts.reign.Load(), func(k *lease.Keeper, now time.Duration) error {
 		for _, id := range ids {
 			if _, seconds, err := k.Left(id, now); err == nil { // one that is gone meanwhile counts as the soonest
 				left[id] = seconds

@@ -264,6 +264,29 @@ func TestLeases(t *testing.T) {
 	b.equal()
 }
 
+// The leader lists leases in the order in which they will run out, whatever their ids.
+func TestLeasesAreListedSoonestFirst(t *testing.T) {
+	b := newBench(t)
+	b.group(nil, "a")
+	ctx, leases := limited(t), pb.NewLeaseClient(b.dial("a"))
+	for id, ttl := range map[int64]int64{5: 3000, 6: 1000, 7: 2000} {
+		if _, err := leases.LeaseGrant(ctx, &pb.LeaseGrantRequest{ID: id, TTL: ttl}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := leases.LeaseLeases(ctx, &pb.LeaseLeasesRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []int64
+	for _, l := range r.Leases {
+		ids = append(ids, l.ID)
+	}
+	if !slices.Equal(ids, []int64{6, 7, 5}) {
+		t.Errorf("listed as %v", ids)
+	}
+}
+
 // tickOnce is a condition that holds when it is looked at again.
 func tickOnce() func() error {
 	looks := 0
