@@ -8,7 +8,6 @@ import (
 
 	"raftsman.dev/node/kv"
 	"raftsman.dev/node/raft"
-	"raftsman.dev/node/replica"
 )
 
 // pointEvery is how many entries lie between two points of attestation: so few that a run passes many.
@@ -70,10 +69,7 @@ func (w *World) probe(h *host) {
 	}
 	is := kv.Compare{Key: []byte(h.altered.key), Target: kv.CompareValue, Value: h.altered.value}
 	put := func(v string) []kv.Op { return []kv.Op{{Put: &kv.PutRequest{Key: []byte("probe"), Value: []byte(v)}}} }
-	p, err := l.replica.Register(kv.Command{Txn: kv.Txn{Compares: []kv.Compare{is}, Success: put("altered"), Failure: put("sound")}}, l.replica.Now())
-	if err == nil {
-		l.later(0, func() { l.replica.Propose([]*replica.Proposal{p}); l.pump() })
-	}
+	_, _ = l.propose(kv.Command{Txn: kv.Txn{Compares: []kv.Compare{is}, Success: put("altered"), Failure: put("sound")}}) // one of several
 }
 
 // probeOn lets what was altered be found in the healed world, with as many commands as lead to the next point. Nobody can
@@ -96,10 +92,7 @@ func (w *World) forget() {
 	if l == nil || w.now < l.resumes {
 		return
 	}
-	p, err := l.replica.Register(kv.Command{Compact: &kv.Compaction{Revision: l.store.Revision()}}, l.replica.Now())
-	if err == nil {
-		l.later(0, func() { l.replica.Propose([]*replica.Proposal{p}); l.pump() })
-	}
+	_, _ = l.propose(kv.Command{Compact: &kv.Compaction{Revision: l.store.Revision()}}) // it is asked for again
 }
 
 func (h *host) flush() {

@@ -151,16 +151,11 @@ func swap(key, expected, value string) kv.Txn {
 }
 
 func (c *client) propose(txn kv.Txn) {
-	h := c.at
-	p, err := h.replica.Register(kv.Command{Txn: txn}, h.replica.Now())
+	p, err := c.at.propose(kv.Command{Txn: txn})
 	if err != nil {
 		c.next() // certainly not done
 		return
 	}
-	h.later(0, func() {
-		h.replica.Propose([]*replica.Proposal{p})
-		h.pump()
-	})
 	c.awaitProposal(p, c.asked)
 }
 

@@ -11,15 +11,20 @@ import (
 // and written down, and keys attached to them. Nobody is told the outcome: that members agree in it, at every index
 // and in the end, is what is checked.
 func (w *World) keepHouse(h *host) {
-	c := w.chore(h)
+	_, _ = h.propose(w.chore(h)) // refused, it is certainly not done, and nobody waits for it
+}
+
+// propose has a host's replica propose a command; after an error it is certainly not done.
+func (h *host) propose(c kv.Command) (*replica.Proposal, error) {
 	p, err := h.replica.Register(c, h.replica.Now())
 	if err != nil {
-		return
+		return nil, err
 	}
 	h.later(0, func() {
 		h.replica.Propose([]*replica.Proposal{p})
 		h.pump()
 	})
+	return p, nil
 }
 
 // keptLeases is how many leases there are at most.
