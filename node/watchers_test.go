@@ -146,9 +146,7 @@ func (c *crowd) hear(s pb.Watch_WatchClient) error {
 		}
 		switch i := int(r.WatchId) - 1; {
 		case r.Canceled && r.CompactRevision > 0:
-			c.cut++
-			c.next[i] = r.CompactRevision
-			c.jumped[i] = r.CompactRevision
+			c.jump(r.CompactRevision)
 			return errors.New("compacted") // and begin anew from there
 		case r.Canceled:
 			return fmt.Errorf("watcher %d: %s", i, r.CancelReason)
@@ -170,6 +168,16 @@ func (c *crowd) hear(s pb.Watch_WatchClient) error {
 		}
 	}
 	return nil
+}
+
+// jump moves every watcher that is behind a compaction past it: one would be cut off after the other, a stream each.
+func (c *crowd) jump(compacted int64) {
+	for i := range c.next {
+		if c.next[i] < compacted {
+			c.cut++
+			c.next[i], c.jumped[i] = compacted, compacted
+		}
+	}
 }
 
 func (c *crowd) take(i int, r *pb.WatchResponse) {
