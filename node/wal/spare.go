@@ -44,14 +44,18 @@ func (l *Log) Reserve() error {
 	return nil
 }
 
-// make creates a file of zeros with its space reserved. Where there is none, it leaves no file.
+// make creates a file of zeros with its space reserved. Where there is none, it leaves no file; if that fails too, the
+// disk has more wrong with it than no space, and the error does not match ErrNoSpace: a next try would meet the file.
 func (l *Log) make(name string, size int64) (vfs.File, error) {
 	file, err := l.fs.Create(name)
 	if err != nil {
 		return nil, noSpace(err)
 	}
 	if err := file.Preallocate(size); err != nil {
-		return nil, errors.Join(noSpace(err), file.Close(), l.fs.Remove(name))
+		if left := errors.Join(file.Close(), l.fs.Remove(name)); left != nil {
+			return nil, errors.Join(left, err)
+		}
+		return nil, noSpace(err)
 	}
 	return file, nil
 }

@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"math/rand/v2"
+	"syscall"
 	"testing"
 
 	"raftsman.dev/node/raft"
@@ -100,6 +101,35 @@ func TestNoSpace(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestNoSpaceAndNoRemoval: where the file that found no space cannot be taken away again, that is told as what it is,
+// and a start goes on with what was acknowledged.
+func TestNoSpaceAndNoRemoval(t *testing.T) {
+	disk := vfs.NewMem()
+	faulty := vfs.NewFaulty(disk)
+	l, _, err := Open(faulty, "log", Options{SegmentBytes: 4096, Create: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &workload{rng: rand.New(rand.NewPCG(1, 9)), truth: map[raft.Index]raft.Entry{}}
+	disk.SetSize(4096 + 1000)
+	faulty.Set(vfs.Rule{Ops: vfs.OpRemove, Err: syscall.EIO})
+	for err == nil && len(o.w.entries) < 1000 {
+		b := raft.Batch{Entries: []raft.Entry{entry(int(o.w.last().Index)+1, 1, "0123456789")}}
+		if err = l.Append([]raft.Batch{b}); err == nil {
+			o.w.apply(b)
+		}
+	}
+	if !errors.Is(err, syscall.EIO) || errors.Is(err, ErrNoSpace) || len(o.w.entries) == 0 {
+		t.Fatalf("after %d appends: %v, want an error of the disk's that is not just no space", len(o.w.entries), err)
+	}
+	disk.SetSize(0)
+	again, got, err := Open(disk, "log", Options{SegmentBytes: 4096})
+	if err != nil || !o.w.equal(got) {
+		t.Fatalf("a start finds %d entries, want %d: %v", len(got.Entries), len(o.w.entries), err)
+	}
+	resume(t, disk, again, got)
 }
 
 // resume goes on with an opened log, and demands that what it has taken is there after another loss of power.
