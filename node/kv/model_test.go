@@ -261,13 +261,18 @@ func within(kvs map[string]KeyValue, key, end []byte) []KeyValue {
 	return found
 }
 
-// check refuses what cannot be done: writes first, then reads.
+// check refuses what cannot be done: the first operation that cannot says why, and duplicates come last.
 func (x *modelTxn) check(t Txn) error {
 	var all []Op
 	x.collect(t, &all)
 	written := map[string]bool{}
 	var duplicate error
 	for _, op := range all {
+		if r := op.Range; r != nil && r.Revision > x.begin {
+			return ErrFutureRevision
+		} else if r != nil && r.Revision > 0 && r.Revision < x.compacted {
+			return ErrCompacted
+		}
 		if p := op.Put; p != nil {
 			if _, ok := x.leases[p.Lease]; !ok && p.Lease != 0 {
 				return ErrLeaseNotFound
@@ -286,17 +291,7 @@ func (x *modelTxn) check(t Txn) error {
 			}
 		}
 	}
-	if duplicate != nil {
-		return duplicate
-	}
-	for _, op := range all {
-		if r := op.Range; r != nil && r.Revision > x.begin {
-			return ErrFutureRevision
-		} else if r != nil && r.Revision > 0 && r.Revision < x.compacted {
-			return ErrCompacted
-		}
-	}
-	return nil
+	return duplicate
 }
 
 // collect lists the operations that will be done.

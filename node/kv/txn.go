@@ -106,12 +106,13 @@ func choose(src source, t *Txn) (branch, error) {
 	return b, nil
 }
 
-// check refuses what cannot be done before anything is changed: first for all that is written, then for all that is
-// read, as etcd does.
+// check refuses what cannot be done before anything is changed: as in etcd, the first operation that cannot be done says why.
 func check(src source, b *branch) error {
 	var w writeCheck
 	err := b.each(func(op *Op) error {
 		switch {
+		case op.Range != nil:
+			return checkRevision(src.revision(), src.compacted(), op.Range)
 		case op.Put != nil:
 			w.puts = append(w.puts, op.Put.Key)
 			return checkPut(src, op.Put)
@@ -120,18 +121,10 @@ func check(src source, b *branch) error {
 		}
 		return nil
 	})
-	if err == nil {
-		err = w.check()
-	}
 	if err != nil {
 		return err
 	}
-	return b.each(func(op *Op) error {
-		if op.Range == nil {
-			return nil
-		}
-		return checkRevision(src.revision(), src.compacted(), op.Range)
-	})
+	return w.check()
 }
 
 // each calls f for the operations that will be done, those of nested transactions included, in order.
