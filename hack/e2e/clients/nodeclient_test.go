@@ -91,10 +91,12 @@ func nodeSession(t *testing.T, g *group, modules string) string {
 	if err := errors.Join(ierr, oerr, cmd.Start()); err != nil {
 		t.Fatal(err)
 	}
-	var told strings.Builder
+	var told, story strings.Builder // the story has the times as well
 	var led *member
+	began := time.Now()
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
+		fmt.Fprintf(&story, "%6.1f s: %s\n", time.Since(began).Seconds(), lines.Text())
 		wish, asks := strings.CutPrefix(lines.Text(), "? ")
 		if !asks {
 			fmt.Fprintln(&told, lines.Text())
@@ -106,7 +108,7 @@ func nodeSession(t *testing.T, g *group, modules string) string {
 		}
 	}
 	if err := errors.Join(lines.Err(), cmd.Wait()); err != nil {
-		t.Errorf("the session fails on %s: %v\n%s", g.system, err, told.String())
+		t.Errorf("the session fails on %s: %v\n%s", g.system, err, story.String())
 	}
 	return told.String()
 }

@@ -11,12 +11,22 @@ const hosts = process.env.ENDPOINTS.split(',');
 const client = new Etcd3({ hosts, dialTimeout: 2000 });
 const answers = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 
-const tell = (...what) => console.log(what.map(w => (typeof w === 'string' ? w : JSON.stringify(w))).join(' '));
+const tell = (...what) => {
+  console.log(what.map(w => (typeof w === 'string' ? w : JSON.stringify(w))).join(' '));
+  patience.refresh();
+};
 
 async function ask(what) {
   console.log(`? ${what}`);
   await answers.next();
+  patience.refresh();
 }
+
+// patience ends the session when nothing has come about for so long.
+const patience = setTimeout(() => {
+  console.log('it hangs');
+  process.exit(1);
+}, 90_000);
 
 // pause lets time pass between two tries.
 const pause = ms => new Promise(done => setTimeout(done, ms));
@@ -185,11 +195,6 @@ async function main() {
   }
   tell('done');
 }
-
-const patience = setTimeout(() => {
-  console.log('it hangs');
-  process.exit(1);
-}, 90_000);
 
 main().then(() => {
   clearTimeout(patience);
