@@ -68,7 +68,7 @@ verify: ## format, vet, lint, generated files current, import table, tidy
 	hack/verify.sh
 
 .PHONY: test
-test: unit race torture e2e ## unit tests, the core under the race detector, then real processes and end to end (which need root on Linux)
+test: unit race clients torture e2e ## unit tests, the core under the race detector, real clients, then real processes and end to end (which need root on Linux)
 
 .PHONY: unit
 unit: programs ## unit tests of every module, planner loops and the operator on a real API server included

@@ -46,6 +46,7 @@ func TestScript(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Parallel()
 	groups := both(t, p)
 	theirs, ours := newTerminal(groups[0], p), newTerminal(groups[1], p)
 	began, differing := time.Now(), 0
@@ -85,7 +86,7 @@ func TestPerf(t *testing.T) {
 func newTerminal(g *group, p programs) *terminal {
 	v := map[string]string{"ALL": strings.Join(addresses(g.members), ",")}
 	for i, m := range g.members {
-		v[fmt.Sprintf("EP%d", i)], v[fmt.Sprintf("ID%d", i)] = m.client, fmt.Sprintf("%x", m.id)
+		v[fmt.Sprintf("EP%d", i)], v[fmt.Sprintf("ID%d", i)] = m.Client, fmt.Sprintf("%x", m.id)
 	}
 	return &terminal{g: g, etcdctl: p.path("etcdctl"), variables: v, normal: newNormaliser(g)}
 }

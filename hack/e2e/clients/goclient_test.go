@@ -29,6 +29,7 @@ type session struct {
 // Raftsman.
 func TestGo(t *testing.T) {
 	p := need(t, etcd)
+	t.Parallel()
 	for _, system := range []string{etcd, raftsman} {
 		t.Run(system, func(t *testing.T) {
 			t.Parallel()

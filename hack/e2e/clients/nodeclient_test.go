@@ -23,18 +23,21 @@ func TestNode(t *testing.T) {
 		say("clients: Node: NOT RUN: %v", err)
 		t.Skipf("NOT RUN: %v", err)
 	}
-	told := map[string]string{}
+	t.Parallel()
+	systems := []string{etcd, raftsman}
+	told := make([]string, len(systems))
 	t.Run("session", func(t *testing.T) {
-		for _, system := range []string{etcd, raftsman} {
+		for i, system := range systems {
 			t.Run(system, func(t *testing.T) {
+				t.Parallel()
 				began := time.Now()
-				told[system] = nodeSession(t, newGroup(t, system, p), modules)
+				told[i] = nodeSession(t, newGroup(t, system, p), modules)
 				say("clients: Node: the session on %s: failed=%v in %v", system, t.Failed(), time.Since(began).Round(100*time.Millisecond))
 			})
 		}
 	})
-	if told[etcd] != told[raftsman] {
-		t.Errorf("the session differs: - etcd, + Raftsman\n%s", diff(told[etcd], told[raftsman]))
+	if told[0] != told[1] {
+		t.Errorf("the session differs: - etcd, + Raftsman\n%s", diff(told[0], told[1]))
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"raftsman.dev/hack/e2e/members"
 )
 
 // normaliser replaces what two systems cannot have equal: by what it stands for where that is known (IDs, addresses and
@@ -30,9 +32,9 @@ func newNormaliser(g *group) *normaliser {
 	n.number(g.cluster, "CLUSTER")
 	for i, m := range g.members {
 		n.number(m.id, fmt.Sprintf("MEMBER-%d", i))
-		n.text(m.client, fmt.Sprintf("CLIENT-%d", i))
-		n.text(m.peer, fmt.Sprintf("PEER-%d", i))
-		n.text(m.name, fmt.Sprintf("NAME-%d", i))
+		n.text(m.Client, fmt.Sprintf("CLIENT-%d", i))
+		n.text(m.Peer, fmt.Sprintf("PEER-%d", i))
+		n.text(m.Name, fmt.Sprintf("NAME-%d", i))
 	}
 	return n
 }
@@ -120,8 +122,8 @@ func nearly(left, granted string) string {
 // TestNormalise: what is known is told apart, what is not is named by its kind, and nothing else changes.
 func TestNormalise(t *testing.T) {
 	n := newNormaliser(&group{cluster: 0xabc, members: []*member{
-		{id: 0x8e9e05c52164694d, name: "m1", client: "127.0.0.1:2379", peer: "127.0.0.1:2380"},
-		{id: 17, name: "m0", client: "127.0.0.1:2389", peer: "127.0.0.1:2390"},
+		{id: 0x8e9e05c52164694d, Place: members.Place{Name: "m1", Client: "127.0.0.1:2379", Peer: "127.0.0.1:2380"}},
+		{id: 17, Place: members.Place{Name: "m0", Client: "127.0.0.1:2389", Peer: "127.0.0.1:2390"}},
 	}})
 	n.number(0x694d9ef1a0c5cc07, "$L")
 	for in, want := range map[string]string{

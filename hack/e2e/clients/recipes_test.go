@@ -11,6 +11,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
 	recipe "go.etcd.io/etcd/client/v3/experimental/recipes"
+
+	"raftsman.dev/hack/e2e/members"
 )
 
 // open opens a session of package concurrency: a lease that is kept alive.
@@ -77,7 +79,7 @@ func (s *session) increment(m *concurrency.Mutex, times int) error {
 		if err != nil {
 			return err
 		}
-		err = poll(s.ctx, func(ctx context.Context) error {
+		err = members.Poll(s.ctx, each, func(ctx context.Context) error {
 			_, err := s.c.Put(ctx, "mutex/n", strconv.Itoa(n+1))
 			return err
 		})

@@ -74,7 +74,7 @@ func (g *group) shuffled(rng *rand.Rand) []*member {
 func (m *member) repaired() float64 {
 	m.g.t.Helper()
 	n := 0.0
-	m.g.until(m.name+" has repaired entries", func(ctx context.Context) (err error) {
+	m.g.until(m.Name+" has repaired entries", func(ctx context.Context) (err error) {
 		if n, err = m.metric(ctx, repairedMetric); err == nil && n < 1 {
 			err = errors.New("none yet")
 		}
@@ -95,16 +95,16 @@ type record struct {
 // inspect runs `raftsman inspect` on a part of a stopped member's data and reads line after line.
 func (m *member) inspect(part string, line func(*json.Decoder) error) {
 	m.g.t.Helper()
-	cmd := exec.CommandContext(m.g.t.Context(), os.Getenv(envBinary), "inspect", part, filepath.Join(m.dir, part))
+	cmd := exec.CommandContext(m.g.t.Context(), os.Getenv(envBinary), "inspect", part, filepath.Join(m.Dir, part))
 	var complaint bytes.Buffer
 	cmd.Stderr = &complaint
 	out, err := cmd.Output()
 	if err != nil {
-		m.g.t.Fatalf("inspect the %s of %s: %v: %s", part, m.name, err, complaint.String())
+		m.g.t.Fatalf("inspect the %s of %s: %v: %s", part, m.Name, err, complaint.String())
 	}
 	for in := json.NewDecoder(bytes.NewReader(out)); in.More(); {
 		if err := line(in); err != nil {
-			m.g.t.Fatalf("inspect the %s of %s: %v", part, m.name, err)
+			m.g.t.Fatalf("inspect the %s of %s: %v", part, m.Name, err)
 		}
 	}
 }
@@ -136,14 +136,14 @@ func (m *member) flipInLog(rng *rand.Rand, avoid ...record) record {
 		}
 	}
 	if len(open) == 0 {
-		m.g.t.Fatalf("%s has no record of entries behind %d that is proven durable, among %d", m.name, store.Durable, len(found))
+		m.g.t.Fatalf("%s has no record of entries behind %d that is proven durable, among %d", m.Name, store.Durable, len(found))
 	}
 	r := open[rng.IntN(len(open))]
 	at := r.Offset + rng.Int64N(r.Bytes-8) // its padding, at most 7 bytes, is covered by nothing
-	if err := flip(filepath.Join(m.dir, "log", r.Segment), at, byte(1)<<rng.IntN(8)); err != nil {
+	if err := flip(filepath.Join(m.Dir, "log", r.Segment), at, byte(1)<<rng.IntN(8)); err != nil {
 		m.g.t.Fatal(err)
 	}
-	say("torture:   %s: a bit flipped at %d of segment %s, in entries %d to %d; its store holds %d durably", m.name, at, r.Segment, r.First, r.Last, store.Durable)
+	say("torture:   %s: a bit flipped at %d of segment %s, in entries %d to %d; its store holds %d durably", m.Name, at, r.Segment, r.First, r.Last, store.Durable)
 	return r
 }
 

@@ -62,8 +62,8 @@ func (n *diskNode) Fsync(_ context.Context, f fusefs.FileHandle, flags uint32) s
 // mountDisk puts a stopped member's data onto a disk of its own.
 func (g *group) mountDisk(m *member) *disk {
 	g.t.Helper()
-	under := m.dir + ".disk"
-	if err := errors.Join(os.Rename(m.dir, under), os.Mkdir(m.dir, 0o700)); err != nil {
+	under := m.Dir + ".disk"
+	if err := errors.Join(os.Rename(m.Dir, under), os.Mkdir(m.Dir, 0o700)); err != nil {
 		g.t.Fatal(err)
 	}
 	root, err := fusefs.NewLoopbackRoot(under)
@@ -72,11 +72,11 @@ func (g *group) mountDisk(m *member) *disk {
 	}
 	d := &disk{}
 	d.state.Store(&fsyncState{})
-	d.server, err = fusefs.Mount(m.dir, &diskNode{root.(*fusefs.LoopbackNode), d}, &fusefs.Options{
+	d.server, err = fusefs.Mount(m.Dir, &diskNode{root.(*fusefs.LoopbackNode), d}, &fusefs.Options{
 		MountOptions: fuse.MountOptions{DirectMountStrict: true, FsName: "torture", Name: "torture"},
 	})
 	if err != nil {
-		g.t.Fatalf("mount a file system in user space at %s (is there a /dev/fuse?): %v", m.dir, err)
+		g.t.Fatalf("mount a file system in user space at %s (is there a /dev/fuse?): %v", m.Dir, err)
 	}
 	if err := keepFuse(); err != nil {
 		g.t.Fatal(err)
@@ -131,15 +131,15 @@ func (d *disk) become(s *fsyncState) *fsyncState {
 // mountSmall puts a stopped member's data onto a file system in memory of that many bytes.
 func (g *group) mountSmall(m *member, bytes int64) {
 	g.t.Helper()
-	before := m.dir + ".before"
-	if err := errors.Join(os.Rename(m.dir, before), os.Mkdir(m.dir, 0o700)); err != nil {
+	before := m.Dir + ".before"
+	if err := errors.Join(os.Rename(m.Dir, before), os.Mkdir(m.Dir, 0o700)); err != nil {
 		g.t.Fatal(err)
 	}
-	if err := syscall.Mount("torture", m.dir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=0700", bytes)); err != nil {
-		g.t.Fatalf("mount a small file system at %s: %v", m.dir, err)
+	if err := syscall.Mount("torture", m.Dir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=0700", bytes)); err != nil {
+		g.t.Fatalf("mount a small file system at %s: %v", m.Dir, err)
 	}
-	g.unmounts = append(g.unmounts, func() error { return syscall.Unmount(m.dir, 0) })
-	if err := os.CopyFS(m.dir, os.DirFS(before)); err != nil {
+	g.unmounts = append(g.unmounts, func() error { return syscall.Unmount(m.Dir, 0) })
+	if err := os.CopyFS(m.Dir, os.DirFS(before)); err != nil {
 		g.t.Fatal(err)
 	}
 }

@@ -39,7 +39,7 @@ func fsyncHangs(t *testing.T) {
 	r.more(50)
 	g.until("clients are sent elsewhere", func(ctx context.Context) error {
 		if s, err := m.status(ctx, admin.StatusOptions{}); err != nil || s.Ready {
-			return fmt.Errorf("%s is ready: %v (%v)", m.name, s.Ready, err)
+			return fmt.Errorf("%s is ready: %v (%v)", m.Name, s.Ready, err)
 		}
 		return nil
 	})
@@ -77,8 +77,8 @@ func fsyncFails(t *testing.T) {
 	})
 	stopped := time.Since(began)
 	m.forgive()
-	last := lastLine(m.lastWords(4000))
-	if !strings.Contains(last, syscall.EIO.Error()) || !strings.Contains(last, m.dir) {
+	last := lastLine(m.LastWords(4000))
+	if !strings.Contains(last, syscall.EIO.Error()) || !strings.Contains(last, m.Dir) {
 		t.Errorf("it names no file and errno:\n%s", last)
 	}
 	moved := g.leaderBut(m, began)
@@ -97,24 +97,24 @@ func fsyncFails(t *testing.T) {
 // lead makes a member the leader.
 func (g *group) lead(m *member) {
 	g.t.Helper()
-	g.until(m.name+" leads", func(ctx context.Context) error {
+	g.until(m.Name+" leads", func(ctx context.Context) error {
 		s, err := m.status(ctx, admin.StatusOptions{})
 		if err != nil || s.Role == admin.RoleLeader {
 			return err
 		}
 		for _, other := range g.others(m) {
 			if o, err := other.status(ctx, admin.StatusOptions{}); err == nil && o.Role == admin.RoleLeader {
-				return errors.Join(errors.New("just asked"), g.admin.Transfer(ctx, "http://"+other.admin, admin.TransferRequest{ClusterID: o.ClusterID, To: s.MemberID}))
+				return errors.Join(errors.New("just asked"), g.admin.Transfer(ctx, "http://"+other.Admin, admin.TransferRequest{ClusterID: o.ClusterID, To: s.MemberID}))
 			}
 		}
-		return fmt.Errorf("nobody leads: %s is %s", m.name, s.Role)
+		return fmt.Errorf("nobody leads: %s is %s", m.Name, s.Role)
 	})
 }
 
 // leaderBut waits until another member leads with a quorum, and says how long after began that was.
 func (g *group) leaderBut(not *member, began time.Time) time.Duration {
 	g.t.Helper()
-	g.until("another member than "+not.name+" leads", func(ctx context.Context) error {
+	g.until("another member than "+not.Name+" leads", func(ctx context.Context) error {
 		for _, m := range g.others(not) {
 			if s, err := m.status(ctx, admin.StatusOptions{Quorum: true}); err == nil && s.Role == admin.RoleLeader && s.Quorate {
 				return nil

@@ -8,12 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,21 +18,21 @@ import (
 	"testing"
 	"time"
 
+	"raftsman.dev/hack/e2e/members"
 	"raftsman.dev/node/admin"
 )
 
 // The bounds of what members are waited for.
 const (
-	size      = 3
-	portsEach = 10
-	patience  = 30 * time.Second // for whatever is to come about
-	pollEvery = 20 * time.Millisecond
+	size     = members.Size
+	patience = 30 * time.Second // for whatever is to come about
 )
 
 // group is three members, each a process that the test starts and kills.
 type group struct {
 	t       *testing.T
 	dir     string
+	ports   *members.Ports
 	members []*member
 	flags   []string // of every member
 	admin   admin.Client
@@ -48,16 +44,13 @@ type group struct {
 
 // member is one of them. What it writes goes to its log.
 type member struct {
-	g                            *group
-	name, dir, log               string
-	client, peer, metrics, admin string // host:port
+	members.Place
+	g *group
 
 	mu struct {
 		sync.Mutex
-		process *os.Process
-		ended   chan struct{} // closed when it has ended
-		state   string        // how it ended
-		killed  bool          // by the test
+		process *members.Process
+		killed  bool // by the test
 		starts  int
 	}
 }
@@ -67,19 +60,18 @@ type member struct {
 func newGroup(t *testing.T, flags ...string) *group {
 	t.Helper()
 	g := &group{t: t, dir: t.TempDir(), flags: flags, admin: admin.Client{HTTP: &http.Client{Timeout: 5 * time.Second}}}
-	base, err := freePorts()
+	ports, err := members.Reserve()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range size {
-		at := func(offset int) string { return fmt.Sprintf("127.0.0.1:%d", base+portsEach*i+offset) }
-		name := fmt.Sprintf("m%d", i)
-		g.members = append(g.members, &member{
-			g: g, name: name, dir: filepath.Join(g.dir, name), log: filepath.Join(g.dir, name+".log"),
-			client: at(0), peer: at(1), metrics: at(2), admin: at(3),
-		})
+	g.ports = ports
+	for _, place := range ports.Places(g.dir) {
+		g.members = append(g.members, &member{g: g, Place: place})
 	}
-	g.form(base)
+	if err := ports.Form(t.Context(), os.Getenv(envBinary), g.dir, flags...); err != nil {
+		g.lastWords()
+		t.Fatal(errors.Join(err, ports.Release()))
+	}
 	t.Cleanup(g.close)
 	return g
 }
@@ -101,66 +93,18 @@ func (g *group) close() {
 			g.t.Error(err)
 		}
 	}
+	if err := g.ports.Release(); err != nil {
+		g.t.Error(err)
+	}
 	if g.t.Failed() {
 		g.lastWords()
-	}
-}
-
-// freePorts finds room for a group below the ports that the system gives to clients.
-func freePorts() (int, error) {
-	var last error
-	for range 50 {
-		base := 20_000 + rand.IntN(1_000)*portsEach
-		if last = listenAll(base); last == nil {
-			return base, nil
-		}
-	}
-	return 0, fmt.Errorf("no free ports: %w", last)
-}
-
-func listenAll(base int) error {
-	for port := base; port < base+size*portsEach; port++ {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			return err
-		}
-		if err := l.Close(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// form lets `raftsman local` bring the cluster about.
-func (g *group) form(base int) {
-	g.t.Helper()
-	args := append([]string{"local", "--members", fmt.Sprint(size), "--data-dir", g.dir, "--base-port", fmt.Sprint(base), "--"}, g.flags...)
-	cmd := exec.CommandContext(g.t.Context(), os.Getenv(envBinary), args...)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	ready := false
-	lines := bufio.NewScanner(out)
-	for !ready && lines.Scan() {
-		ready = strings.HasPrefix(lines.Text(), "ready:")
-	}
-	err = cmd.Process.Signal(os.Interrupt)
-	_, _ = io.Copy(io.Discard, out) // until it has ended
-	if err = errors.Join(err, cmd.Wait()); err != nil || !ready {
-		g.lastWords()
-		g.t.Fatalf("form a cluster: ready=%v: %v", ready, err)
 	}
 }
 
 func (g *group) endpoints() []string {
 	var all []string
 	for _, m := range g.members {
-		all = append(all, "http://"+m.client)
+		all = append(all, "http://"+m.Client)
 	}
 	return all
 }
@@ -174,42 +118,24 @@ func (g *group) start(members ...*member) {
 	g.t.Helper()
 	var peers []string
 	for _, m := range g.members {
-		peers = append(peers, m.peer)
+		peers = append(peers, m.Peer)
 	}
 	for _, m := range members {
-		args := append([]string{
-			"node", "--name=" + m.name, "--data-dir=" + m.dir, "--listen-client=" + m.client, "--listen-peer=" + m.peer,
-			"--listen-metrics=" + m.metrics, "--listen-admin=" + m.admin, "--peers=" + strings.Join(peers, ","),
-		}, g.flags...)
-		if err := m.launch(args); err != nil {
+		if err := m.launch(append(m.NodeArgs(peers), g.flags...)); err != nil {
 			g.t.Fatal(err)
 		}
 	}
 }
 
 func (m *member) launch(args []string) error {
-	log, err := os.OpenFile(m.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	started, err := m.Start(os.Getenv(envBinary), args...)
 	if err != nil {
 		return err
 	}
-	defer log.Close()
-	cmd := exec.Command(os.Getenv(envBinary), args...)
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", m.name, err)
-	}
-	ended := make(chan struct{})
 	m.mu.Lock()
-	m.mu.process, m.mu.ended, m.mu.killed = cmd.Process, ended, false
+	m.mu.process, m.mu.killed = started, false
 	m.mu.starts++
 	m.mu.Unlock()
-	go func() {
-		err := cmd.Wait()
-		m.mu.Lock()
-		m.mu.state = fmt.Sprint(cmd.ProcessState, err)
-		m.mu.Unlock()
-		close(ended)
-	}()
 	return nil
 }
 
@@ -230,31 +156,29 @@ func (m *member) signal(s syscall.Signal) {
 	if m.mu.process == nil || m.mu.killed {
 		return
 	}
-	select {
-	case <-m.mu.ended:
-		m.g.t.Errorf("%s had ended by itself: %s; its last words:\n%s", m.name, m.mu.state, m.lastWords(2000))
+	if state, done := m.mu.process.State(); done {
+		m.g.t.Errorf("%s had ended by itself: %s; its last words:\n%s", m.Name, state, m.LastWords(2000))
 		m.mu.killed = true
 		return
-	default:
 	}
 	m.mu.killed = true
-	if err := m.mu.process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		m.g.t.Errorf("signal %v to %s: %v", s, m.name, err)
+	if err := m.mu.process.Signal(s); err != nil {
+		m.g.t.Errorf("%s: %v", m.Name, err)
 	}
 }
 
 // await waits until the process, if there was one, is no more.
 func (m *member) await() {
 	m.mu.Lock()
-	ended := m.mu.ended
+	process := m.mu.process
 	m.mu.Unlock()
-	if ended == nil {
+	if process == nil {
 		return
 	}
 	select {
-	case <-ended:
+	case <-process.Ended():
 	case <-time.After(patience):
-		m.g.t.Errorf("%s does not end", m.name)
+		m.g.t.Errorf("%s does not end", m.Name)
 	}
 }
 
@@ -262,12 +186,8 @@ func (m *member) await() {
 func (m *member) gone() (state string, gone bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	select {
-	case <-m.mu.ended:
-		return m.mu.state, !m.mu.killed
-	default:
-		return "", false
-	}
+	state, done := m.mu.process.State()
+	return state, done && !m.mu.killed
 }
 
 // forgive says that a process that has ended by itself was to do so.
@@ -277,18 +197,9 @@ func (m *member) forgive() {
 	m.mu.killed = true
 }
 
-// lastWords is the end of a member's log.
-func (m *member) lastWords(bytes int) string {
-	text, err := os.ReadFile(m.log)
-	if err != nil {
-		return err.Error()
-	}
-	return string(text[max(0, len(text)-bytes):])
-}
-
 func (g *group) lastWords() {
 	for _, m := range g.members {
-		g.t.Logf("last words of %s:\n%s", m.name, m.lastWords(3000))
+		g.t.Logf("last words of %s:\n%s", m.Name, m.LastWords(3000))
 	}
 }
 
@@ -297,25 +208,8 @@ func (g *group) until(what string, is func(context.Context) error) {
 	g.t.Helper()
 	ctx, cancel := context.WithTimeout(g.t.Context(), patience)
 	defer cancel()
-	if err := poll(ctx, is); err != nil {
+	if err := members.Poll(ctx, 0, is); err != nil {
 		g.t.Fatalf("not so after %v: %s: %v", patience, what, err)
-	}
-}
-
-// poll asks until the answer is nil; at the end of ctx it returns the last one.
-func poll(ctx context.Context, is func(context.Context) error) error {
-	tick := time.NewTicker(pollEvery)
-	defer tick.Stop()
-	for {
-		err := is(ctx)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-tick.C:
-		}
 	}
 }
 
@@ -331,17 +225,17 @@ func (g *group) pause(d time.Duration) {
 
 // status asks a member how it is.
 func (m *member) status(ctx context.Context, options admin.StatusOptions) (admin.Status, error) {
-	return m.g.admin.Status(ctx, "http://"+m.admin, options)
+	return m.g.admin.Status(ctx, "http://"+m.Admin, options)
 }
 
 // ready waits until members serve clients.
 func (g *group) ready(members ...*member) {
 	g.t.Helper()
 	for _, m := range members {
-		g.until(m.name+" serves", func(ctx context.Context) error {
+		g.until(m.Name+" serves", func(ctx context.Context) error {
 			if state, gone := m.gone(); gone {
 				m.forgive()
-				g.t.Fatalf("%s has ended by itself: %s; its last words:\n%s", m.name, state, m.lastWords(2000))
+				g.t.Fatalf("%s has ended by itself: %s; its last words:\n%s", m.Name, state, m.LastWords(2000))
 			}
 			s, err := m.status(ctx, admin.StatusOptions{Quorum: true})
 			if err == nil && !(s.Ready && s.Quorate) {
@@ -361,7 +255,7 @@ func (g *group) equal() {
 		for _, m := range g.members {
 			s, err := m.status(ctx, admin.StatusOptions{Hash: true})
 			if err != nil {
-				return fmt.Errorf("%s: %w", m.name, err)
+				return fmt.Errorf("%s: %w", m.Name, err)
 			}
 			all = append(all, s)
 		}
@@ -379,7 +273,7 @@ func (g *group) equal() {
 
 // metric reads one value of a member.
 func (m *member) metric(ctx context.Context, name string) (float64, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+m.metrics+"/metrics", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+m.Metrics+"/metrics", nil)
 	if err != nil {
 		return 0, err
 	}
@@ -394,5 +288,5 @@ func (m *member) metric(ctx context.Context, name string) (float64, error) {
 			return strconv.ParseFloat(value, 64)
 		}
 	}
-	return 0, errors.Join(fmt.Errorf("%s has no metric %s", m.name, name), lines.Err())
+	return 0, errors.Join(fmt.Errorf("%s has no metric %s", m.Name, name), lines.Err())
 }

@@ -224,7 +224,7 @@ func (g *group) freeze(d time.Duration, members ...*member) {
 		for _, m := range members {
 			m.mu.Lock()
 			if err := m.mu.process.Signal(s); err != nil {
-				g.t.Errorf("signal %v to %s: %v", s, m.name, err)
+				g.t.Errorf("%s: %v", m.Name, err)
 			}
 			m.mu.Unlock()
 		}

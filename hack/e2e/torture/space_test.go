@@ -37,7 +37,7 @@ func diskFull(t *testing.T) {
 	r := g.load()
 
 	began := time.Now()
-	free := fill(t, m.dir, lowSpace)
+	free := fill(t, m.Dir, lowSpace)
 	g.until("puts are refused", func(ctx context.Context) error { return c.refused(ctx) })
 	refused := time.Since(began)
 	g.until("a read is served", c.get("key", 1))
@@ -50,7 +50,7 @@ func diskFull(t *testing.T) {
 	back := time.Since(began)
 	r.more(50)
 
-	free = fill(t, m.dir, 0)
+	free = fill(t, m.Dir, 0)
 	g.pause(3 * time.Second)
 	g.until("a read is served", c.get("key", 1))
 	g.until("a delete is served", c.delete("key"))

@@ -55,10 +55,10 @@ func storeDamaged(t *testing.T) {
 
 func (m *member) damageStore(name string, do func(string, *rand.Rand) error, rng *rand.Rand) {
 	m.g.t.Helper()
-	if err := do(filepath.Join(m.dir, "store"), rng); err != nil {
-		m.g.t.Fatalf("%s: %s: %v", m.name, name, err)
+	if err := do(filepath.Join(m.Dir, "store"), rng); err != nil {
+		m.g.t.Fatalf("%s: %s: %v", m.Name, name, err)
 	}
-	say("torture:   %s: %s", m.name, name)
+	say("torture:   %s: %s", m.Name, name)
 }
 
 // cutLogs writes until the log of every member begins later than its first entry.
@@ -68,7 +68,7 @@ func (g *group) cutLogs(round int) {
 		g.t.Fatal(err)
 	}
 	for _, m := range g.members {
-		g.until("the log of "+m.name+" is cut", func(ctx context.Context) error {
+		g.until("the log of "+m.Name+" is cut", func(ctx context.Context) error {
 			s, err := m.status(ctx, admin.StatusOptions{})
 			if err == nil && s.First <= 1 {
 				err = fmt.Errorf("it begins with entry %d", s.First)
@@ -87,10 +87,10 @@ func (g *group) rebuilt(members ...*member) {
 	g.t.Helper()
 	for _, m := range members {
 		restarts := 0
-		g.until("the store of "+m.name+" is rebuilt", func(ctx context.Context) error {
+		g.until("the store of "+m.Name+" is rebuilt", func(ctx context.Context) error {
 			if state, gone := m.gone(); gone {
 				if restarts++; restarts > maxRestarts {
-					g.t.Fatalf("%s has stopped %d times (%s): %s", m.name, restarts, state, lastLine(m.lastWords(4000)))
+					g.t.Fatalf("%s has stopped %d times (%s): %s", m.Name, restarts, state, lastLine(m.LastWords(4000)))
 				}
 				m.forgive()
 				g.start(m)
