@@ -251,6 +251,42 @@ func TestProgressComesWhenIdleOnly(t *testing.T) {
 	b.hears("0@3")
 }
 
+// Whoever asks again and again, as a Kubernetes API server does ten times a second while it waits, is answered although
+// there is always something newer than what the watchers have: by what was there when it first asked, and so on.
+func TestRequestsForProgressDoNotPutItOff(t *testing.T) {
+	const ahead, rounds = 5, 40
+	b := newBench(t, Options{})
+	b.hub.limits.bytes = 1 // one revision a turn
+	b.watch(Request{Key: key(1)})
+	b.hears("0@1 created")
+	for range ahead {
+		b.write(put(2, "a"))
+	}
+	heard := kv.Revision(0)
+	for i := range rounds {
+		b.write(put(2, "a"))
+		b.stream.Progress()
+		b.hub.turn()
+		for {
+			r, ok, err := b.stream.take()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !ok {
+				break
+			}
+			heard = r.Revision
+		}
+		if main := b.hub.pump.main.at; i >= 2*ahead && heard < main-2*ahead {
+			t.Fatalf("round %d: heard of progress up to %d, the watchers are at %d", i, heard, main)
+		}
+	}
+	b.rest()
+	if r, ok, _ := b.stream.take(); !ok || r.ID != -1 || r.Revision != 1+ahead+rounds {
+		t.Errorf("at rest: %+v (%v), want progress of all", r, ok)
+	}
+}
+
 func TestAStreamWithoutWatchersGetsNoProgress(t *testing.T) {
 	b := newBench(t, Options{})
 	b.stream.Progress()

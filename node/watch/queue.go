@@ -54,7 +54,7 @@ func (s *Stream) report(w *watcher, revision kv.Revision) bool {
 }
 
 // answer queues the progress that was asked for if every watcher is served by the main cohort and has begun. It reports
-// whether the question is settled.
+// whether all questions are settled: the oldest is answered as soon as it can be, though newer ones ask for more.
 func (s *Stream) answer(main *cohort) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -67,19 +67,20 @@ func (s *Stream) answer(main *cohort) bool {
 			return false
 		}
 	}
-	s.mu.asked = false
 	if s.mu.err != nil || len(s.mu.watchers) == 0 {
+		s.mu.asked = false
 		return true
 	}
+	s.mu.asked, s.mu.floor = s.mu.newest > main.at, s.mu.newest
 	for _, w := range s.mu.watchers {
 		w.tail = 0 // what comes now must not be joined to what stands before
 	}
 	if n := len(s.mu.items); n > 0 && s.mu.items[n-1].ID == -1 && !s.mu.items[n-1].Created {
 		s.mu.items[n-1].Revision = main.at
-		return true
+	} else {
+		s.pushLocked(item{Response: Response{ID: -1, Revision: main.at}})
 	}
-	s.pushLocked(item{Response: Response{ID: -1, Revision: main.at}})
-	return true
+	return !s.mu.asked
 }
 
 // compacted cancels a watcher that needs what history does not have any more.

@@ -58,7 +58,8 @@ type Stream struct {
 		blocked    set[*watcher] // did not fit; they go on when there is room
 		called     bool          // the pump knows that there is room
 		asked      bool          // the pump knows that progress is wanted
-		floor      kv.Revision   // what that progress must reach at least
+		floor      kv.Revision   // what progress must reach to answer the oldest request for it
+		newest     kv.Revision   // and to answer all of them
 		err        error         // why nothing more comes
 	}
 	bell chan struct{} // something to take, or an error
@@ -175,17 +176,17 @@ func (s *Stream) Refuse(ctx context.Context, reason error) error {
 }
 
 // Progress asks for one answer with ID -1, queued as soon as every watcher of the stream has everything up to a revision
-// that is no older than the store's now. Requests made before it comes are answered by the same. A stream without
-// watchers gets none.
+// that is no older than the store's now. An answer is for all requests that it reaches; later ones do not put it off. A
+// stream without watchers gets none.
 func (s *Stream) Progress() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mu.err != nil {
 		return
 	}
-	s.mu.floor = s.hub.revision()
+	s.mu.newest = s.hub.revision()
 	if !s.mu.asked {
-		s.mu.asked = true
+		s.mu.asked, s.mu.floor = true, s.mu.newest
 		s.hub.order(order{kind: askProgress, stream: s})
 	}
 }
