@@ -75,7 +75,9 @@ var (
 	// ttls keep the time of a lease exact; what remains of it may be a little less.
 	ttls   = regexp.MustCompile(`(TTL\()(\d+)(s?\))(?:(, remaining\()(\d+)(s\)))?`)
 	fields = regexp.MustCompile(`(?s)("ttl":|"TTL" : )(\d+)(.{1,3}"(?:granted-ttl":|GrantedTTL" : ))(\d+)`)
-	hashes = regexp.MustCompile(`("hash":|"Hash" : |CLIENT-\d, |CLIENT-\d +[│|] +)([1-9]\d{3,9})\b`)
+	// attached are the keys of a lease, which etcd lists in the order of a map.
+	attached = regexp.MustCompile(`(attached keys\(\[|"keys":\[)([^\]]*)\]`)
+	hashes   = regexp.MustCompile(`("hash":|"Hash" : |CLIENT-\d, |CLIENT-\d +[│|] +)([1-9]\d{3,9})\b`)
 )
 
 // slack is how many seconds a lease may have lost since it was granted: what the script may take on a busy machine.
@@ -103,6 +105,12 @@ func (n *normaliser) normal(output string) string {
 	output = fields.ReplaceAllStringFunc(output, func(found string) string {
 		p := fields.FindStringSubmatch(found)
 		return p[1] + nearly(p[2], p[4]) + p[3] + p[4]
+	})
+	output = attached.ReplaceAllStringFunc(output, func(found string) string {
+		p := attached.FindStringSubmatch(found)
+		keys := strings.FieldsFunc(p[2], func(r rune) bool { return r == ' ' || r == ',' })
+		slices.Sort(keys)
+		return p[1] + strings.Join(keys, " ") + "]"
 	})
 	for _, k := range kinds {
 		output = k.what.ReplaceAllString(output, k.kind)
@@ -135,10 +143,12 @@ func TestNormalise(t *testing.T) {
 		"lease 694d9ef1a0c5cc07 granted with TTL(600s)": "lease $L granted with TTL(600 seconds)",
 		"lease 694d9ef1a0c5cc07 granted with TTL(600s), remaining(598s), attached keys([a])": "lease $L granted with TTL(600 seconds), remaining(ABOUT-600), attached keys([a])",
 		"lease 694d9ef1a0c5cc07 granted with TTL(600s), remaining(5s)":                       "lease $L granted with TTL(600 seconds), remaining(5)",
-		"lease 694d9ef1a0c5cc07 keepalived with TTL(600)":                                    "lease $L keepalived with TTL(600 seconds)",
-		`{"id":7587895707810778119,"ttl":599,"granted-ttl":600}`:                             `{"id":$L,"ttl":ABOUT-600,"granted-ttl":600}`,
-		"127.0.0.1:2379 is healthy: successfully committed proposal: took = 1.234ms":         "CLIENT-0 is healthy: successfully committed proposal: took = DURATION",
-		"value 3.14 of m2\nkey100":                                                           "value 3.14 of m2\nkey100",
+		"attached keys([b a])":                                                       "attached keys([a b])",
+		`"keys":["Yg","YQ"]`:                                                         `"keys":["YQ" "Yg"]`,
+		"lease 694d9ef1a0c5cc07 keepalived with TTL(600)":                            "lease $L keepalived with TTL(600 seconds)",
+		`{"id":7587895707810778119,"ttl":599,"granted-ttl":600}`:                     `{"id":$L,"ttl":ABOUT-600,"granted-ttl":600}`,
+		"127.0.0.1:2379 is healthy: successfully committed proposal: took = 1.234ms": "CLIENT-0 is healthy: successfully committed proposal: took = DURATION",
+		"value 3.14 of m2\nkey100":                                                   "value 3.14 of m2\nkey100",
 	} {
 		if got := n.normal(in); got != want {
 			t.Errorf("%s\nbecomes %s\nnot     %s", in, got, want)
