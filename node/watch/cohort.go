@@ -11,6 +11,7 @@ import (
 type limits struct {
 	events int // of history
 	bytes  int
+	seeks  int // previous versions that are looked up
 	// passes bounds the cohorts that read from history at a time, and again those that read from the ring: these are not
 	// to wait for those.
 	passes int
@@ -19,7 +20,9 @@ type limits struct {
 }
 
 // Anything works; a turn takes some milliseconds, and for as long the newest events wait.
-func defaultLimits() limits { return limits{events: 4096, bytes: 1 << 20, passes: 4, near: 4096} }
+func defaultLimits() limits {
+	return limits{events: 4096, bytes: 1 << 20, seeks: 256, passes: 4, near: 4096}
+}
 
 // cohort is watchers that read at the same place.
 type cohort struct {
@@ -97,6 +100,7 @@ type reading struct {
 	copied   []*Event    // of it
 	events   int         // in the turn
 	bytes    int
+	seeks    int
 	err      error
 }
 
@@ -114,9 +118,18 @@ func (r *reading) close() error {
 	return r.view.Close()
 }
 
-// spans reads from the ring.
+// full reports whether the turn has done enough.
+func (r *reading) full() bool {
+	l := &r.hub.limits
+	return r.events >= l.events || r.bytes >= l.bytes || r.seeks >= l.seeks
+}
+
+// spans reads from the ring. There are no more of them than make a turn, if no previous versions are wanted.
 func (r *reading) spans(spans []span) error {
-	for _, s := range spans {
+	for i, s := range spans {
+		if i > 0 && r.seeks >= r.hub.limits.seeks {
+			return nil
+		}
 		for _, b := range s.blocks {
 			err := kv.EachEvent(b, func(e kv.Event) bool {
 				return r.see(&e)
@@ -144,11 +157,10 @@ func (r *reading) history(told kv.Revision) error {
 	}
 	err := view.Events(c.at+1, func(e kv.Event) bool {
 		revision := e.KV.ModRevision
-		full := revision > r.revision && (r.events >= r.hub.limits.events || r.bytes >= r.hub.limits.bytes)
 		switch {
 		case revision > end:
 			return false
-		case full:
+		case revision > r.revision && r.full():
 			end = r.revision
 			return false
 		}
@@ -192,8 +204,11 @@ func (r *reading) see(e *kv.Event) bool {
 		if shared == nil {
 			shared = copyEvent(e)
 		}
-		if w.PrevKV {
+		if sought := shared.sought; w.PrevKV {
 			r.err = shared.seek(r.open)
+			if shared.sought != sought {
+				r.seeks++
+			}
 		}
 		if len(w.batch) == 0 {
 			r.touched = append(r.touched, w)

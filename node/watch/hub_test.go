@@ -420,7 +420,7 @@ func TestRequestsWaitForTheirAnswersToBeRead(t *testing.T) {
 // A watcher that needs only what the ring has does not wait for those that read all of history.
 func TestTheRingIsNotBehindHistory(t *testing.T) {
 	b := newBench(t, Options{RingBytes: 3000})
-	b.hub.limits = limits{events: 1, bytes: 1, passes: 1}
+	b.hub.limits = limits{events: 1, bytes: 1, seeks: 1, passes: 1}
 	for range 1000 {
 		b.write(put(1, "a"))
 	}
@@ -445,7 +445,7 @@ func TestTheRingIsNotBehindHistory(t *testing.T) {
 func TestAPassTakesWatchersAlong(t *testing.T) {
 	const revisions, watchers = 400, 39
 	b := newBench(t, Options{RingBytes: 1})
-	b.hub.limits = limits{events: 4, bytes: 1 << 20, passes: 1, near: 4}
+	b.hub.limits = limits{events: 4, bytes: 1 << 20, seeks: 100, passes: 1, near: 4}
 	for range revisions {
 		b.write(put(1, "a"))
 	}
@@ -473,12 +473,40 @@ func TestAPassTakesWatchersAlong(t *testing.T) {
 	}
 }
 
+// Previous versions are looked up one by one, which takes far longer than to read events: a turn does so only for some.
+func TestATurnLooksUpFewPreviousVersions(t *testing.T) {
+	const revisions, seeks = 100, 8
+	for _, ring := range []int{1, 1 << 20} {
+		b := newBench(t, Options{RingBytes: ring})
+		b.hub.limits.seeks = seeks
+		for range revisions {
+			b.write(put(1, "a"))
+		}
+		b.watch(Request{Key: key(1), Start: 2, PrevKV: true})
+		before, turns := 0, 0
+		for b.hub.turn() {
+			turns++
+			after := b.store.lookups()
+			if after-before > seeks {
+				t.Errorf("ring of %d bytes: turn %d looked up %d versions, want at most %d", ring, turns, after-before, seeks)
+			}
+			before = after
+		}
+		if before != revisions-1 {
+			t.Errorf("ring of %d bytes: %d versions were looked up, want %d", ring, before, revisions-1)
+		}
+		if heard := strings.Count(strings.Join(b.said(), " "), "=a/"); heard != revisions {
+			t.Errorf("ring of %d bytes: heard of %d revisions, want %d", ring, heard, revisions)
+		}
+	}
+}
+
 // A pass may overtake the main cohort, which has read less of the ring meanwhile. Its watchers enter the main cohort
 // ahead of its place: when they have met, or when one had no room there.
 func TestAPassMayOvertakeTheMainCohort(t *testing.T) {
 	for _, budget := range []int{1 << 20, 2500} {
 		b := newBench(t, Options{RingBytes: 1500, StreamBytes: budget})
-		b.hub.limits = limits{events: 100, bytes: 95, passes: 1} // a span of the ring, or 20 events of history
+		b.hub.limits = limits{events: 100, bytes: 95, seeks: 100, passes: 1} // a span of the ring, or 20 events of history
 		other := b.hub.Stream()
 		if _, err := other.Watch(context.Background(), Request{Key: key(2)}); err != nil {
 			t.Fatal(err)

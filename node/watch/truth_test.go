@@ -33,7 +33,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 		RingBytes: 1 + rng.IntN(4000), StreamBytes: 1 + rng.IntN(4000), QueueBytes: 1 + rng.Int64N(20000),
 		Interval: time.Minute, Rand: rand.New(rand.NewPCG(seed, 1)),
 	})
-	w.hub.limits = limits{events: 1 + rng.IntN(20), bytes: 1 + rng.IntN(1000), passes: 1 + rng.IntN(3), near: kv.Revision(rng.IntN(20))}
+	w.hub.limits = limits{events: 1 + rng.IntN(20), bytes: 1 + rng.IntN(1000), seeks: 1 + rng.IntN(5), passes: 1 + rng.IntN(3), near: kv.Revision(rng.IntN(20))}
 	for range 1 + rng.IntN(5) {
 		w.clients = append(w.clients, newClient(w.hub, w.store))
 	}

@@ -21,6 +21,7 @@ type store struct {
 		revision  kv.Revision
 		compacted kv.Revision
 		open      int
+		lookups   int
 		err       error // what reads answer
 	}
 }
@@ -104,6 +105,13 @@ func (s *store) fail(err error) {
 	s.mu.err = err
 }
 
+// lookups is how many previous versions were asked for.
+func (s *store) lookups() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.lookups
+}
+
 func (s *store) opened() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -160,6 +168,9 @@ func (v *view) Events(from kv.Revision, f func(kv.Event) bool) error {
 }
 
 func (v *view) Before(e kv.Event) (kv.KeyValue, bool, error) {
+	v.store.mu.Lock()
+	v.store.mu.lookups++
+	v.store.mu.Unlock()
 	if v.err != nil {
 		return kv.KeyValue{}, false, v.err
 	}
