@@ -1,6 +1,8 @@
 // Package clients holds what real clients do to etcd and to Raftsman side by side: a script of etcdctl commands whose
 // outputs must be equal, and sessions of the official Go client and of a client for Node, through restarts of members
 // and changes of the leader. It has no code of its own; `make clients` runs it, and needs neither root nor Kubernetes.
+// The session for Node is left out, loudly, where node or npm is not installed; its client comes from npm, by the lock
+// file in testdata/node.
 //
 // # The script
 //
