@@ -327,6 +327,23 @@ func TestStreamsEnd(t *testing.T) {
 	}
 }
 
+// A client that has no more to ask still hears of what its watchers wait for, as from etcd.
+func TestWatchersOutliveRequests(t *testing.T) {
+	b := newBench(t)
+	b.group(nil, "a")
+	w := b.watching(limited(t), "a")
+	w.create(&pb.WatchCreateRequest{Key: []byte("k")})
+	if err := w.stream.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	for _, value := range []string{"1", "2"} {
+		put(t, pb.NewKVClient(b.dial("a")), "k", value)
+	}
+	if got, want := w.events(2), []string{"PUT k=1@2", "PUT k=2@3"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func serving(ctx context.Context, c healthpb.HealthClient, want healthpb.HealthCheckResponse_ServingStatus) error {
 	r, err := c.Check(ctx, &healthpb.HealthCheckRequest{})
 	if err == nil && r.Status != want {

@@ -49,7 +49,9 @@ func fromDelete(r *pb.DeleteRangeRequest) *kv.DeleteRequest {
 func fromTxn(r *pb.TxnRequest) kv.Txn {
 	t := kv.Txn{Success: fromOps(r.GetSuccess()), Failure: fromOps(r.GetFailure())}
 	for _, c := range r.GetCompare() {
-		t.Compares = append(t.Compares, fromCompare(c))
+		if q, ok := fromCompare(c); ok {
+			t.Compares = append(t.Compares, q)
+		}
 	}
 	return t
 }
@@ -72,18 +74,11 @@ func fromOps(ops []*pb.RequestOp) []kv.Op {
 	return all
 }
 
-func fromCompare(c *pb.Compare) kv.Compare {
-	q := kv.Compare{Key: c.GetKey(), End: c.GetRangeEnd()}
-	switch c.GetResult() {
-	case pb.Compare_EQUAL:
-		q.Result = kv.CompareEqual
-	case pb.Compare_GREATER:
-		q.Result = kv.CompareGreater
-	case pb.Compare_LESS:
-		q.Result = kv.CompareLess
-	case pb.Compare_NOT_EQUAL:
-		q.Result = kv.CompareNotEqual
-	}
+// fromCompare turns a compare into one of ours; ok is false for one that always holds. As in etcd, what an unknown target
+// names equals what it is compared with, and an unknown result holds, but not for the value of a key that is missing.
+func fromCompare(c *pb.Compare) (q kv.Compare, ok bool) {
+	q = kv.Compare{Key: c.GetKey(), End: c.GetRangeEnd()}
+	known := true
 	switch c.GetTarget() {
 	case pb.Compare_VERSION:
 		q.Target, q.Number = kv.CompareVersion, c.GetVersion()
@@ -95,8 +90,25 @@ func fromCompare(c *pb.Compare) kv.Compare {
 		q.Target, q.Value = kv.CompareValue, c.GetValue()
 	case pb.Compare_LEASE:
 		q.Target, q.Number = kv.CompareLease, c.GetLease()
+	default:
+		known = false
 	}
-	return q
+	switch c.GetResult() {
+	case pb.Compare_EQUAL:
+		q.Result = kv.CompareEqual
+	case pb.Compare_GREATER:
+		q.Result = kv.CompareGreater
+	case pb.Compare_LESS:
+		q.Result = kv.CompareLess
+	case pb.Compare_NOT_EQUAL:
+		q.Result = kv.CompareNotEqual
+	default: // no version is 0
+		return kv.Compare{Key: q.Key, End: q.End, Target: kv.CompareVersion, Result: kv.CompareNotEqual}, c.GetTarget() == pb.Compare_VALUE
+	}
+	if !known { // no version is -1
+		return kv.Compare{Key: q.Key, End: q.End, Target: kv.CompareVersion, Number: -1}, q.Result != kv.CompareEqual
+	}
+	return q, true
 }
 
 func toKeyValue(x *kv.KeyValue) *mvccpb.KeyValue {
@@ -120,8 +132,20 @@ func toKeyValues(all []kv.KeyValue) []*mvccpb.KeyValue {
 	return out
 }
 
-func toRange(r *kv.RangeResult, h *pb.ResponseHeader) *pb.RangeResponse {
-	return &pb.RangeResponse{Header: h, Kvs: toKeyValues(r.KVs), More: r.More, Count: r.Count}
+func toRange(q *pb.RangeRequest, r *kv.RangeResult, h *pb.ResponseHeader) *pb.RangeResponse {
+	return &pb.RangeResponse{Header: h, Kvs: toRead(q, r.KVs), More: r.More, Count: r.Count}
+}
+
+// toRead turns what a range has read into its answer. As in etcd, which has only their revisions at hand then, keys alone
+// come without their leases, unless values are sorted by.
+func toRead(q *pb.RangeRequest, all []kv.KeyValue) []*mvccpb.KeyValue {
+	out := toKeyValues(all)
+	if q.GetKeysOnly() && q.GetSortTarget() != pb.RangeRequest_VALUE {
+		for _, x := range out {
+			x.Lease = 0
+		}
+	}
+	return out
 }
 
 func toPut(r *kv.PutResult, h *pb.ResponseHeader) *pb.PutResponse {
@@ -132,12 +156,12 @@ func toDelete(r *kv.DeleteResult, h *pb.ResponseHeader) *pb.DeleteRangeResponse 
 	return &pb.DeleteRangeResponse{Header: h, Deleted: r.Deleted, PrevKvs: toKeyValues(r.Prev)}
 }
 
-func toTxn(r *kv.Result, h *pb.ResponseHeader) *pb.TxnResponse {
+func toTxn(q *pb.TxnRequest, r *kv.Result, h *pb.ResponseHeader) *pb.TxnResponse {
 	t := telling{before: r.Revision}
 	if wrote(r.Responses) {
 		t.before--
 	}
-	return t.txn(r, h)
+	return t.txn(q, r, h)
 }
 
 // wrote reports whether one of the operations changed something.
@@ -165,24 +189,28 @@ func (t *telling) header() *pb.ResponseHeader {
 	return &pb.ResponseHeader{Revision: int64(t.before)}
 }
 
-func (t *telling) txn(r *kv.Result, h *pb.ResponseHeader) *pb.TxnResponse {
+func (t *telling) txn(q *pb.TxnRequest, r *kv.Result, h *pb.ResponseHeader) *pb.TxnResponse {
 	out := &pb.TxnResponse{Header: h, Succeeded: r.Succeeded}
+	asked := q.GetSuccess()
+	if !r.Succeeded {
+		asked = q.GetFailure()
+	}
 	for i := range r.Responses {
-		out.Responses = append(out.Responses, t.op(&r.Responses[i]))
+		out.Responses = append(out.Responses, t.op(asked[i], &r.Responses[i]))
 	}
 	return out
 }
 
-func (t *telling) op(r *kv.OpResult) *pb.ResponseOp {
+func (t *telling) op(q *pb.RequestOp, r *kv.OpResult) *pb.ResponseOp {
 	t.wrote = t.wrote || r.Put != nil || r.Delete != nil && r.Delete.Deleted > 0
 	switch {
 	case r.Range != nil:
 		h := &pb.ResponseHeader{Revision: int64(r.Range.Revision)}
-		return &pb.ResponseOp{Response: &pb.ResponseOp_ResponseRange{ResponseRange: toRange(r.Range, h)}}
+		return &pb.ResponseOp{Response: &pb.ResponseOp_ResponseRange{ResponseRange: toRange(q.GetRequestRange(), r.Range, h)}}
 	case r.Put != nil:
 		return &pb.ResponseOp{Response: &pb.ResponseOp_ResponsePut{ResponsePut: toPut(r.Put, t.header())}}
 	case r.Delete != nil:
 		return &pb.ResponseOp{Response: &pb.ResponseOp_ResponseDeleteRange{ResponseDeleteRange: toDelete(r.Delete, t.header())}}
 	}
-	return &pb.ResponseOp{Response: &pb.ResponseOp_ResponseTxn{ResponseTxn: t.txn(r.Txn, &pb.ResponseHeader{})}}
+	return &pb.ResponseOp{Response: &pb.ResponseOp_ResponseTxn{ResponseTxn: t.txn(q.GetRequestTxn(), r.Txn, &pb.ResponseHeader{})}}
 }

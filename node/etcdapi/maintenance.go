@@ -38,12 +38,16 @@ func (s *maintenanceServer) MoveLeader(ctx context.Context, r *pb.MoveLeaderRequ
 	return &pb.MoveLeaderResponse{Header: header(s.b, s.b.Header().Revision)}, nil
 }
 
-// HashKV is a checksum of all versions up to a revision that can be read: equal on members that have equal state.
+// HashKV is a checksum of all versions up to a revision that can be read: equal on members that have equal state. As in etcd,
+// there are none up to a negative revision.
 func (s *maintenanceServer) HashKV(_ context.Context, r *pb.HashKVRequest) (*pb.HashKVResponse, error) {
 	at := kv.Revision(r.GetRevision())
 	h, err := s.b.HashKeys(max(at, 0))
 	if err != nil {
 		return nil, toStatus(err)
+	}
+	if at < 0 {
+		h.Sum, h.At = 0, at
 	}
 	return &pb.HashKVResponse{Header: header(s.b, h.Revision), Hash: h.Sum, CompactRevision: int64(h.Compacted), HashRevision: int64(h.At)}, nil
 }

@@ -37,7 +37,7 @@ func (s *kvServer) RangeStream(r *pb.RangeRequest, out pb.KV_RangeStreamServer) 
 	v := s.b.View()
 	defer v.Close()
 	err := v.Stream(fromRange(r), s.limits.RequestBytes, func(c kv.Chunk) error {
-		part := &pb.RangeResponse{Kvs: toKeyValues(c.KVs)}
+		part := &pb.RangeResponse{Kvs: toRead(r, c.KVs)}
 		if c.Last {
 			part.Header, part.Count, part.More = header(s.b, v.Revision()), c.Count, c.More
 		}

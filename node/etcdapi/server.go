@@ -6,6 +6,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"raftsman.dev/node/kv"
@@ -77,7 +78,7 @@ func (s *kvServer) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResp
 	if err != nil {
 		return nil, toStatus(err)
 	}
-	return toRange(res.Responses[0].Range, header(s.b, res.Revision)), nil
+	return toRange(r, res.Responses[0].Range, header(s.b, res.Revision)), nil
 }
 
 // Put writes one key.
@@ -122,7 +123,7 @@ func (s *kvServer) Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, 
 	if err != nil {
 		return nil, toStatus(err)
 	}
-	return toTxn(&res, header(s.b, res.Revision)), nil
+	return toTxn(r, &res, header(s.b, res.Revision)), nil
 }
 
 // serializable reports whether every read of a read-only transaction asks for no more.
@@ -164,7 +165,7 @@ func (s *kvServer) write(ctx context.Context, r proto.Message, t kv.Txn) (kv.Res
 	if err := s.b.Serving(); err != nil {
 		return kv.Result{}, err
 	}
-	if proto.Size(r) > s.limits.RequestBytes {
+	if logged(r) > s.limits.RequestBytes {
 		return kv.Result{}, rpctypes.ErrGRPCRequestTooLarge
 	}
 	res, err := s.b.Propose(ctx, t)
@@ -172,4 +173,11 @@ func (s *kvServer) write(ctx context.Context, r proto.Message, t kv.Txn) (kv.Res
 		return kv.Result{}, err
 	}
 	return res, res.Err
+}
+
+// logged is the size in bytes that etcd holds to its bound: the request as it would be in etcd's log, with a tag, a length
+// and the longest ID.
+func logged(r proto.Message) int {
+	const id = 2 + 1 + 1 + 10 // a header's tag and length, the ID's tag and bytes
+	return id + 1 + protowire.SizeBytes(proto.Size(r))
 }

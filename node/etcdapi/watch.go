@@ -30,7 +30,11 @@ func (s *watchServer) Watch(stream pb.Watch_WatchServer) error {
 	defer cancel(nil)
 	w := s.b.Watch()
 	defer w.Close()
-	go func() { cancel(s.hear(ctx, w, stream)) }()
+	go func() {
+		if err := s.hear(ctx, w, stream); err != nil {
+			cancel(err)
+		}
+	}()
 	for {
 		r, err := w.Next(ctx)
 		if err == nil {
@@ -42,14 +46,12 @@ func (s *watchServer) Watch(stream pb.Watch_WatchServer) error {
 	}
 }
 
-// toWatchStatus says why a stream ends: when its client has left or has said all that it had to say, as etcd does.
+// toWatchStatus says why a stream ends.
 func toWatchStatus(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
 	switch {
-	case errors.Is(err, io.EOF):
-		return nil
 	case errors.Is(err, context.Canceled):
 		return rpctypes.ErrGRPCWatchCanceled
 	case errors.Is(err, watch.ErrClosed):
@@ -58,10 +60,14 @@ func toWatchStatus(ctx context.Context, err error) error {
 	return toStatus(err)
 }
 
-// hear does what the client asks for until the stream ends.
+// hear does what the client asks for until the stream ends. It returns nil if the client only has no more to ask: as in etcd,
+// its watchers go on.
 func (s *watchServer) hear(ctx context.Context, w *watch.Stream, stream pb.Watch_WatchServer) error {
 	for {
 		r, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
