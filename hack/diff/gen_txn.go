@@ -1,6 +1,8 @@
 package main
 
 import (
+	"slices"
+
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 )
 
@@ -17,7 +19,71 @@ func (g *generator) txnOp() op {
 	case g.rarely(150):
 		return op{Kind: "Txn", Pad: large + 1, Req: &pb.TxnRequest{Success: []*pb.RequestOp{opPut(&pb.PutRequest{Key: []byte("a")})}}}
 	}
-	return op{Kind: "Txn", Req: g.txn(1, g.rarely(4))}
+	for {
+		if t := g.txn(1, g.rarely(4)); !disputed(t) {
+			return op{Kind: "Txn", Req: t}
+		}
+	}
+}
+
+// disputed reports whether a transaction may put and delete one key in a way that etcd lets pass and Raftsman does not,
+// as node/etcdapi/differences.md says: the deletion is to the open end "\0", or it is in a nested transaction and the put
+// in another before it.
+func disputed(t *pb.TxnRequest) bool {
+	for _, branch := range [][]*pb.RequestOp{t.GetSuccess(), t.GetFailure()} {
+		var all, nested writes
+		for _, o := range branch {
+			all.add(o)
+			if o.GetRequestTxn() == nil {
+				continue
+			}
+			var own writes
+			own.add(o)
+			if own.meet(nested) || disputed(o.GetRequestTxn()) {
+				return true
+			}
+			nested.add(o)
+		}
+		if all.open() {
+			return true
+		}
+	}
+	return false
+}
+
+// writes are the keys that are put and the ranges that are deleted somewhere.
+type writes struct {
+	puts    []string
+	deletes []*pb.DeleteRangeRequest
+}
+
+func (w *writes) add(o *pb.RequestOp) {
+	if p := o.GetRequestPut(); p != nil {
+		w.puts = append(w.puts, string(p.GetKey()))
+	}
+	if d := o.GetRequestDeleteRange(); d != nil {
+		w.deletes = append(w.deletes, d)
+	}
+	for _, x := range append(o.GetRequestTxn().GetSuccess(), o.GetRequestTxn().GetFailure()...) {
+		w.add(x)
+	}
+}
+
+// meet reports whether one of the deletions takes a key that the others put.
+func (w writes) meet(others writes) bool {
+	return slices.ContainsFunc(w.deletes, func(d *pb.DeleteRangeRequest) bool {
+		return slices.ContainsFunc(others.puts, func(key string) bool {
+			end := string(d.GetRangeEnd())
+			return key == string(d.GetKey()) || key > string(d.GetKey()) && (key < end || end == "\x00")
+		})
+	})
+}
+
+// open reports whether there is a deletion to the open end that takes a key that is put.
+func (w writes) open() bool {
+	return slices.ContainsFunc(w.deletes, func(d *pb.DeleteRangeRequest) bool {
+		return string(d.GetRangeEnd()) == "\x00" && writes{deletes: []*pb.DeleteRangeRequest{d}}.meet(w)
+	})
 }
 
 // fullTxn is one at the bound, or just beyond it, also by its nesting.
@@ -78,6 +144,7 @@ func (g *generator) branch(depth int, reads bool) (all []*pb.RequestOp) {
 			if !g.rarely(4) {
 				r.Revision = 0
 			}
+			r.Revision = max(r.Revision, 0) // see node/etcdapi/differences.md
 			all = append(all, opRange(r))
 		case n < 7:
 			all = append(all, opPut(g.put()))

@@ -18,6 +18,8 @@ type kind struct {
 	request func() proto.Message
 	// own says that a member answers from its own state, which may be behind: it is made to catch up first.
 	own func(proto.Message) bool
+	// reads says that it writes nothing.
+	reads bool
 	// do sends it to a member.
 	do func(ctx context.Context, s *side, o op) (proto.Message, error)
 }
@@ -55,8 +57,8 @@ func kinds() map[string]kind {
 	ranges := call(pb.NewKVClient, pb.KVClient.Range)
 	ranges.own = serializable
 	txn := call(pb.NewKVClient, pb.KVClient.Txn)
-	txn.own = func(proto.Message) bool { return true } // one that only reads may be serializable
-	return map[string]kind{
+	txn.own = func(m proto.Message) bool { return serializableTxn(m.(*pb.TxnRequest)) }
+	all := map[string]kind{
 		"Range":            ranges,
 		"RangeStream":      {request: func() proto.Message { return &pb.RangeRequest{} }, own: serializable, do: rangeStream},
 		"Put":              call(pb.NewKVClient, pb.KVClient.Put),
@@ -76,6 +78,24 @@ func kinds() map[string]kind {
 		"Watch":            local(kind{request: func() proto.Message { return &pb.WatchRequest{} }, do: watchRequest}),
 		"CloseWatch":       {request: func() proto.Message { return &pb.WatchRequest{} }, own: func(proto.Message) bool { return false }, do: closeWatch},
 	}
+	for _, name := range []string{
+		"Range", "RangeStream", "LeaseTimeToLive", "LeaseLeases", "HashKV", "Hash", "Defragment", "Alarm", "Watch", "CloseWatch",
+	} {
+		k := all[name]
+		k.reads = true
+		all[name] = k
+	}
+	return all
+}
+
+// serializableTxn reports whether a transaction does nothing but reads that a member may answer from its own state.
+func serializableTxn(t *pb.TxnRequest) bool {
+	for _, o := range append(t.GetSuccess(), t.GetFailure()...) {
+		if !o.GetRequestRange().GetSerializable() {
+			return false
+		}
+	}
+	return true
 }
 
 // errForm marks a stream of chunks that breaks a rule of its own, whatever the other side does.

@@ -19,14 +19,11 @@ type config struct {
 	etcd, raftsman string
 	seed           uint64
 	ops, each      int
-	base           int
 	dir, script    string
 	out            string
 	survey         bool
+	abreast        int
 }
-
-// maxVoid is how many sequences in a row may be given up.
-const maxVoid = 5
 
 func main() {
 	var c config
@@ -35,11 +32,11 @@ func main() {
 	flag.Uint64Var(&c.seed, "seed", 0, "seed of the sequences (0: a fresh one)")
 	flag.IntVar(&c.ops, "ops", fullRun, "how many operations are compared")
 	flag.IntVar(&c.each, "each", 2000, "operations of a sequence: each has fresh stores")
-	flag.IntVar(&c.base, "base-port", 26100, "first of 240 free ports on loopback")
 	flag.StringVar(&c.dir, "dir", "", "directory for the stores' data (default: the system's for temporary files)")
 	flag.StringVar(&c.script, "script", "", "run this script instead")
 	flag.StringVar(&c.out, "out", "", "directory for a script that shows a difference (default: only printed)")
-	flag.BoolVar(&c.survey, "survey", false, "print differences and go on, instead of shrinking the first")
+	flag.BoolVar(&c.survey, "survey", false, "print the first difference of each sequence and go on with the next, instead of shrinking it")
+	flag.IntVar(&c.abreast, "abreast", 2, "sequences that run at once: each waits for one answer at a time")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -51,48 +48,34 @@ func main() {
 }
 
 func run(ctx context.Context, out io.Writer, c config) (err error) {
-	p := &pairs{ctx: ctx, etcd: etcdProgram(c.etcd), raftsman: raftsmanProgram(c.raftsman), root: c.dir, base: c.base}
+	p := &pairs{ctx: ctx, etcd: etcdProgram(c.etcd), raftsman: raftsmanProgram(c.raftsman), root: c.dir}
 	defer func() { err = errors.Join(err, p.close()) }()
 	if c.script != "" {
+		p.want = 1
 		return runScript(out, p, c.script)
 	}
 	if c.seed == 0 {
 		c.seed = rand.Uint64() >> 32
 	}
 	fmt.Fprintf(out, "seed %d, %d operations in sequences of %d\n", c.seed, c.ops, c.each)
-	met, begin, void := newMatrix(), time.Now(), 0
-	survey := func(script []op, d *difference) bool {
-		if c.survey {
-			fmt.Fprintf(out, "operation %d, %s\n%s", d.at, script[d.at], d.text)
-		}
-		return c.survey
+	r := &runner{config: c, out: out, pairs: p, met: newMatrix(), begin: time.Now()}
+	err = r.run()
+	enough, took := r.met.print(out), time.Since(r.begin).Round(time.Second)
+	if err != nil {
+		return fmt.Errorf("seed %d, after %d operations in %v: %w", c.seed, r.met.ops, took, err)
 	}
-	for n := uint64(0); met.ops < c.ops; n++ {
-		script, d, err := sequence(p, met, c.seed+n, min(c.each, c.ops-met.ops), survey)
-		if v := (voidError{}); errors.As(err, &v) && void < maxVoid {
-			void++
-			fmt.Fprintf(out, "sequence %d: %v\n", c.seed+n, err)
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if d != nil {
-			return report(out, p, c, c.seed+n, script, d)
-		}
-		void = 0
-		fmt.Fprintf(out, "%7d operations alike after %v\n", met.ops, time.Since(begin).Round(time.Second))
+	if r.differing > 0 {
+		return fmt.Errorf("seed %d: %d operations, %d sequences with differences, in %v", c.seed, r.met.ops, r.differing, took)
 	}
-	enough := met.print(out)
-	fmt.Fprintf(out, "seed %d: %d operations, no difference\n", c.seed, met.ops)
+	fmt.Fprintf(out, "seed %d: %d operations, no difference, in %v\n", c.seed, r.met.ops, took)
 	if !enough && c.ops >= fullRun {
 		return fmt.Errorf("some cells were met fewer than %d times", atLeast)
 	}
 	return nil
 }
 
-// sequence runs one seed's operations on fresh stores. It goes on after a difference if survey says so.
-func sequence(p *pairs, met *matrix, seed uint64, ops int, survey func([]op, *difference) bool) (script []op, d *difference, err error) {
+// sequence runs one seed's operations on fresh stores, up to the first difference.
+func sequence(p *pairs, met *matrix, seed uint64, ops int) (script []op, d *difference, err error) {
 	stores, err := p.take()
 	if err != nil {
 		return nil, nil, err
@@ -103,14 +86,11 @@ func sequence(p *pairs, met *matrix, seed uint64, ops int, survey func([]op, *di
 	s := newSession(ctx, stores, met)
 	g := newGenerator(seed, s.etcd)
 	for range ops {
-		if d, err := s.step(g.next()); err != nil || d != nil && !survey(s.done, d) {
+		if d, err := s.step(g.next()); err != nil || d != nil {
 			return s.done, d, err
 		}
 	}
 	d, err = s.finish()
-	if d != nil && survey(s.done, d) {
-		d = nil
-	}
 	return s.done, d, err
 }
 
@@ -121,7 +101,7 @@ func report(out io.Writer, p *pairs, c config, seed uint64, script []op, d *diff
 	if !again {
 		return fmt.Errorf("sequence %d showed a difference once and not again: look at what depends on time", seed)
 	}
-	story := fmt.Sprintf("# Found by seed %d.\n", seed)
+	story := fmt.Sprintf("# Found by seed %d.\n%s\n", seed, freshMark)
 	for _, o := range best {
 		story += o.String() + "\n"
 	}
@@ -151,6 +131,9 @@ func runScript(out io.Writer, p *pairs, name string) error {
 	fmt.Fprintf(out, "%d operations, no difference\n", len(script))
 	return nil
 }
+
+// freshMark is the line of a script that needs stores of its own, because of the revisions or compactions in it.
+const freshMark = "# Fresh stores."
 
 func loadScript(name string) ([]op, error) {
 	f, err := os.Open(name)

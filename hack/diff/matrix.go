@@ -6,6 +6,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"sync"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc/codes"
@@ -13,6 +14,7 @@ import (
 
 // matrix counts outcomes by request, and remarks that are no differences.
 type matrix struct {
+	mu      sync.Mutex
 	cells   map[string]map[string]int
 	remarks map[string]int
 	ops     int
@@ -22,13 +24,26 @@ func newMatrix() *matrix {
 	return &matrix{cells: map[string]map[string]int{}, remarks: map[string]int{}}
 }
 
-func (m *matrix) remark(text string) { m.remarks[numbers.ReplaceAllString(text, "N")]++ }
+func (m *matrix) remark(text string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.remarks[numbers.ReplaceAllString(text, "N")]++
+}
+
+// total is how many operations were counted.
+func (m *matrix) total() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.ops
+}
 
 // numbers are taken out of the texts of outcomes and remarks.
 var numbers = regexp.MustCompile(`[0-9]{2,}`)
 
 func (m *matrix) count(o op, got outcome) {
 	row, column := cell(o, got)
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.cells[row] == nil {
 		m.cells[row] = map[string]int{}
 	}

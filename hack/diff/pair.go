@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"sync"
 )
 
 // pair is an etcd and a Raftsman group, both with empty data at their start.
@@ -13,9 +14,12 @@ type pairs struct {
 	ctx            context.Context
 	etcd, raftsman program
 	root           string
-	base           int
-	started        int
-	ahead          chan ready
+	ports          ports
+
+	mu    sync.Mutex
+	ahead chan ready
+	// want is how many pairs will be taken, 0 if that is not known, and begun how many were started.
+	want, begun int
 }
 
 // ready is a pair that was started, or why it could not be.
@@ -24,33 +28,30 @@ type ready struct {
 	err  error
 }
 
-// portsEach is how many ports a pair takes, and slots how many pairs' ports are used in turn.
-const (
-	portsEach = 60
-	slots     = 4
-)
-
 // take returns a fresh pair.
 func (p *pairs) take() (*pair, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.ahead == nil {
 		p.begin()
 	}
 	r := <-p.ahead
+	p.ahead = nil
 	if r.err != nil {
-		p.ahead = nil
 		return nil, r.err
 	}
-	p.begin()
+	if p.want == 0 || p.begun < p.want {
+		p.begin()
+	}
 	return r.pair, nil
 }
 
 func (p *pairs) begin() {
-	base := p.base + portsEach*(p.started%slots)
-	p.started++
+	p.begun++
 	ahead := make(chan ready, 1)
 	p.ahead = ahead
 	go func() {
-		got, err := startPair(p.ctx, p.etcd, p.raftsman, p.root, base)
+		got, err := startPair(p.ctx, p.etcd, p.raftsman, p.root, &p.ports)
 		ahead <- ready{got, err}
 	}()
 }
@@ -68,16 +69,16 @@ func (p *pairs) close() error {
 	return r.pair.stop()
 }
 
-func startPair(ctx context.Context, etcd, raftsman program, root string, base int) (*pair, error) {
+func startPair(ctx context.Context, etcd, raftsman program, root string, from *ports) (*pair, error) {
 	oracle := make(chan error, 1)
 	p := &pair{}
 	go func() {
 		var err error
-		p.etcd, err = startStore(ctx, etcd, root, base+50)
+		p.etcd, err = startStore(ctx, etcd, root, from)
 		oracle <- err
 	}()
 	var err error
-	p.raftsman, err = startStore(ctx, raftsman, root, base)
+	p.raftsman, err = startStore(ctx, raftsman, root, from)
 	if err = errors.Join(err, <-oracle); err != nil {
 		return nil, errors.Join(err, p.stop())
 	}

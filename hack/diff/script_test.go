@@ -2,7 +2,10 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,51 +17,116 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// build makes a program of the repository.
-func build(t *testing.T, module, pkg string) string {
+// raftsman builds the program of the repository.
+func raftsman(t *testing.T) string {
 	t.Helper()
-	out := filepath.Join(t.TempDir(), filepath.Base(pkg))
-	cmd := exec.Command("go", "build", "-o", out, pkg)
-	cmd.Dir = module
-	if text, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build %s: %v\n%s", pkg, err, text)
+	out := filepath.Join(t.TempDir(), "raftsman")
+	if text, err := exec.CommandContext(t.Context(), "go", "build", "-C", "../..", "-o", out, "./cmd/raftsman").CombinedOutput(); err != nil {
+		t.Fatalf("build raftsman: %v\n%s", err, text)
 	}
 	return out
 }
 
-// TestScripts runs every sequence that has shown a difference once.
-func TestScripts(t *testing.T) {
-	if os.Getenv("RAFTSMAN_DIFF") == "" {
-		t.Skip("NOT RUN: it starts groups of real processes on fixed ports, and waits for timeouts: `make diff-scripts` runs it, on a machine that is otherwise quiet")
+// etcd is the program that `make programs` has built, or that is built now.
+func etcd(t *testing.T) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "run", "-C", "../devcluster", ".", "tool", "etcd")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("build etcd with hack/devcluster: %v", err)
 	}
+	return strings.TrimSpace(string(out))
+}
+
+// TestScripts runs every sequence that has shown a difference once: one after the other on the same stores, or on stores of
+// its own if it says so.
+func TestScripts(t *testing.T) {
 	names, err := filepath.Glob("testdata/*.script")
 	if err != nil || len(names) == 0 {
 		t.Fatalf("scripts: %v, %v", names, err)
 	}
+	var fresh, shared []string
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), freshMark+"\n") {
+			fresh = append(fresh, name)
+		} else {
+			shared = append(shared, name)
+		}
+	}
 	p := &pairs{
-		ctx: t.Context(), root: t.TempDir(), base: 26400,
-		etcd: etcdProgram(build(t, "../bench", "./etcd")), raftsman: raftsmanProgram(build(t, "../..", "./cmd/raftsman")),
+		ctx: context.WithoutCancel(t.Context()), root: t.TempDir(), want: len(fresh) + 1,
+		etcd: etcdProgram(etcd(t)), raftsman: raftsmanProgram(raftsman(t)),
 	}
 	t.Cleanup(func() {
 		if err := p.close(); err != nil {
 			t.Error(err)
 		}
 	})
+	for _, name := range fresh {
+		testScripts(t, p, []string{name})
+	}
+	testScripts(t, p, shared)
+}
+
+// testScripts runs scripts on a pair of fresh stores.
+func testScripts(t *testing.T, p *pairs, names []string) {
+	stores, err := p.take()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := stores.stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	ctx, cancel := context.WithCancel(p.ctx)
+	defer cancel()
+	s := newSession(ctx, stores, newMatrix())
 	for _, name := range names {
 		t.Run(strings.TrimSuffix(filepath.Base(name), ".script"), func(t *testing.T) {
 			script, err := loadScript(name)
 			if err != nil {
 				t.Fatal(err)
 			}
-			d, err := replay(p, script)
+			d, err := s.play(script)
+			if err == nil && d == nil {
+				d, err = s.clear()
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
 			if d != nil {
-				t.Errorf("difference after %s:\n%s", script[d.at], d.text)
+				t.Errorf("difference after %s:\n%s", s.done[d.at], d.text)
 			}
 		})
 	}
+}
+
+// clear closes all streams and removes all leases and keys, so that a script finds little of the one before.
+func (s *session) clear() (*difference, error) {
+	var all []op
+	for n := range s.etcd.streams {
+		all = append(all, op{Kind: "CloseWatch", Stream: n, Req: &pb.WatchRequest{}})
+	}
+	leases, err := pb.NewLeaseClient(s.etcd.conn(0)).LeaseLeases(s.etcd.ctx, &pb.LeaseLeasesRequest{})
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range leases.GetLeases() {
+		all = append(all, op{Kind: "LeaseRevoke", Req: &pb.LeaseRevokeRequest{ID: l.GetID()}})
+	}
+	all = append(all, op{Kind: "DeleteRange", Req: &pb.DeleteRangeRequest{Key: []byte{0}, RangeEnd: []byte{0}}})
+	for _, o := range all {
+		if d, err := s.step(o); d != nil || err != nil {
+			return d, err
+		}
+	}
+	return nil, nil
 }
 
 // drawn are requests as the generator draws them, from a state that is made up.
@@ -184,6 +252,51 @@ func TestJudge(t *testing.T) {
 		}
 		if len(w.wrong) != c.wrong {
 			t.Errorf("%s: %q", c.name, w.wrong)
+		}
+	}
+}
+
+// TestPortsAreOthers takes blocks of ports and meets those where somebody listens in none.
+func TestPortsAreOthers(t *testing.T) {
+	var p, q ports
+	base, err := p.take([]int{0, 13})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", base+13))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	q.next = 1 + (base-firstPort)/blockSize
+	for range 3 {
+		if other, err := q.take([]int{0, 13}); err != nil || other == base {
+			t.Errorf("took %d, %v where somebody listens at %d", other, err, base+13)
+		}
+	}
+}
+
+// TestDisputed tells the transactions that etcd and Raftsman are known to see in two ways.
+func TestDisputed(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		want bool
+	}{
+		{`success:{request_put:{key:"b"}} success:{request_delete_range:{key:"a" range_end:"\x00"}}`, true},
+		{`success:{request_put:{key:"b"}} success:{request_delete_range:{key:"c" range_end:"\x00"}}`, false},
+		{`success:{request_put:{key:"b"}} failure:{request_delete_range:{key:"a" range_end:"\x00"}}`, false},
+		{`success:{request_put:{key:"b"}} success:{request_delete_range:{key:"a" range_end:"c"}}`, false},
+		{`success:{request_txn:{success:{request_put:{key:"a"}}}} success:{request_txn:{failure:{request_delete_range:{key:"a"}}}}`, true},
+		{`success:{request_txn:{success:{request_delete_range:{key:"a"}}}} success:{request_txn:{failure:{request_put:{key:"a"}}}}`, false},
+		{`success:{request_put:{key:"a"}} success:{request_txn:{failure:{request_delete_range:{key:"a"}}}}`, false},
+		{`failure:{request_txn:{success:{request_put:{key:"b"}} success:{request_delete_range:{key:"a" range_end:"\x00"}}}}`, true},
+	} {
+		q := &pb.TxnRequest{}
+		if err := prototext.Unmarshal([]byte(c.text), q); err != nil {
+			t.Fatal(err)
+		}
+		if got := disputed(q); got != c.want {
+			t.Errorf("%s: %v", c.text, got)
 		}
 	}
 }

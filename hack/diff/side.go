@@ -26,10 +26,15 @@ type side struct {
 	kinds           map[string]kind
 	streams         map[int]*stream
 	head, compacted int64
+	// compactions are the revisions of all that were done.
+	compactions map[int64]bool
+	// written counts the requests that may have written, and seen is what it was when a member last caught up.
+	written int
+	seen    map[int]int
 }
 
 func newSide(ctx context.Context, s *store, oracle bool) *side {
-	return &side{store: s, oracle: oracle, ctx: ctx, kinds: kinds(), streams: map[int]*stream{}, head: 1}
+	return &side{store: s, oracle: oracle, ctx: ctx, kinds: kinds(), streams: map[int]*stream{}, head: 1, compactions: map[int64]bool{}, seen: map[int]int{}}
 }
 
 func (s *side) conn(member int) *grpc.ClientConn { return s.conns[member%len(s.conns)] }
@@ -53,6 +58,9 @@ func (s *side) run(o op) outcome {
 			return outcome{code: status.Code(err), text: "catch up: " + err.Error(), unknown: true}
 		}
 	}
+	if !k.reads {
+		s.written++
+	}
 	m, err := k.do(ctx, s, o)
 	if err != nil {
 		st := status.Convert(err)
@@ -68,10 +76,13 @@ func (s *side) run(o op) outcome {
 
 // catchUp returns once the member has seen all that was written.
 func (s *side) catchUp(ctx context.Context, member int) error {
-	if len(s.conns) == 1 {
+	if len(s.conns) == 1 || s.seen[member] == s.written {
 		return nil
 	}
 	_, err := pb.NewKVClient(s.conn(member)).Range(ctx, &pb.RangeRequest{Key: []byte("?"), CountOnly: true})
+	if err == nil {
+		s.seen[member] = s.written
+	}
 	return err
 }
 
@@ -82,6 +93,7 @@ func (s *side) learn(o op, m proto.Message) {
 	}
 	if q, ok := o.Req.(*pb.CompactionRequest); ok {
 		s.compacted = max(s.compacted, q.GetRevision())
+		s.compactions[q.GetRevision()] = true
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,12 +29,16 @@ const (
 type program struct {
 	name    string
 	members int
+	// ports are those that it listens at, counted from base.
+	ports   []int
 	command func(dir string, base int) *exec.Cmd
+	// end is the signal that ends all of it before the program itself ends.
+	end syscall.Signal
 }
 
 // etcdProgram is one etcd member. Durability is not compared, so it need not wait for the disk.
 func etcdProgram(binary string) program {
-	return program{name: "etcd", members: 1, command: func(dir string, base int) *exec.Cmd {
+	return program{name: "etcd", members: 1, ports: []int{0, 1}, end: syscall.SIGKILL, command: func(dir string, base int) *exec.Cmd {
 		client, peer := "http://"+address(base, 0), fmt.Sprintf("http://127.0.0.1:%d", base+1)
 		return exec.Command(binary, "--name", "m0", "--data-dir", filepath.Join(dir, "m0"),
 			"--listen-client-urls", client, "--advertise-client-urls", client,
@@ -44,44 +47,51 @@ func etcdProgram(binary string) program {
 	}}
 }
 
-// raftsmanProgram is a group of three members. They take little free space for enough: their data is small.
+// raftsmanProgram is a group of three members, processes of their own that their parent ends if it is asked to. They take
+// little free space for enough: their data is small.
 func raftsmanProgram(binary string) program {
-	return program{name: "raftsman", members: members, command: func(dir string, base int) *exec.Cmd {
+	var ports []int
+	for i := range members {
+		for use := range portsOfMember {
+			ports = append(ports, betweenMembers*i+use)
+		}
+	}
+	return program{name: "raftsman", members: members, ports: ports, end: syscall.SIGTERM, command: func(dir string, base int) *exec.Cmd {
 		return exec.Command(binary, "local", "--members", fmt.Sprint(members), "--data-dir", filepath.Join(dir, "group"),
 			"--base-port", fmt.Sprint(base), "--", "--log-level", "error",
 			"--low-space-bytes", "1048576", "--out-of-space-bytes", "1048576")
 	}}
 }
 
+// portsOfMember are a member's ports, and betweenMembers is how far those of two members are apart.
+const (
+	portsOfMember  = 4
+	betweenMembers = 10
+)
+
 // address is host:port of member i's clients.
-func address(base, i int) string { return fmt.Sprintf("127.0.0.1:%d", base+10*i) }
+func address(base, i int) string { return fmt.Sprintf("127.0.0.1:%d", base+betweenMembers*i) }
 
 // store is a running program with empty data at its start.
 type store struct {
 	program
 	dir   string
-	base  int // of its ports
 	cmd   *exec.Cmd
 	ended chan error
 	conns []*grpc.ClientConn
 }
 
 // startStore runs a program in a fresh directory below root and waits until each member answers.
-func startStore(ctx context.Context, p program, root string, base int) (*store, error) {
-	for i := range p.members {
-		l, err := net.Listen("tcp", address(base, i))
-		if err != nil {
-			return nil, fmt.Errorf("port for %s: %w: choose another --base-port", p.name, err)
-		}
-		if err := l.Close(); err != nil {
-			return nil, err
-		}
+func startStore(ctx context.Context, p program, root string, from *ports) (*store, error) {
+	base, err := from.take(p.ports)
+	if err != nil {
+		return nil, err
 	}
 	dir, err := os.MkdirTemp(root, "diff-"+p.name+"-")
 	if err != nil {
 		return nil, err
 	}
-	s := &store{program: p, dir: dir, base: base, ended: make(chan error, 1)}
+	s := &store{program: p, dir: dir, ended: make(chan error, 1)}
 	if err := s.launch(base); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -107,8 +117,7 @@ func (s *store) launch(base int) error {
 	defer log.Close()
 	s.cmd = s.command(s.dir, base)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
-	// A group of its own, so that all of it can be ended at once.
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	s.cmd.SysProcAttr = attributes(s.end)
 	if err := s.cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", s.name, err)
 	}
@@ -186,42 +195,25 @@ func (s *store) alive() bool {
 	}
 }
 
-// stop ends the program at once, with all that it started, and removes its data.
+// stop ends the program, with all that it started, and removes its data.
 func (s *store) stop() error {
 	for _, conn := range s.conns {
 		_ = conn.Close() // the data goes as well: nothing is lost
 	}
-	if err := syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+	if err := s.cmd.Process.Signal(s.end); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
-	<-s.ended
-	if err := s.awaitGone(); err != nil {
-		return err
+	patience := time.NewTimer(endPatience)
+	defer patience.Stop()
+	select {
+	case <-s.ended:
+		return os.RemoveAll(s.dir)
+	case <-patience.C:
+		err := s.cmd.Process.Kill()
+		<-s.ended
+		return errors.Join(fmt.Errorf("%s did not end within %v; its data is left in %s", s.name, endPatience, s.dir), err)
 	}
-	return os.RemoveAll(s.dir)
 }
 
-// awaitGone waits until nobody listens where the members did: what the program has started ends after it, and may be at
-// its last write.
-func (s *store) awaitGone() error {
-	until := time.Now().Add(killPatience)
-	for i := range s.members {
-		for {
-			l, err := net.Listen("tcp", address(s.base, i))
-			if err == nil {
-				err = l.Close()
-			}
-			if err == nil {
-				break
-			}
-			if time.Now().After(until) {
-				return fmt.Errorf("member %d of %s was killed, and is still there after %v: %w", i, s.name, killPatience, err)
-			}
-			time.Sleep(pollEvery / 10)
-		}
-	}
-	return nil
-}
-
-// killPatience is how long processes may take to end that were killed.
-const killPatience = 10 * time.Second
+// endPatience is how long a program may take to end.
+const endPatience = 30 * time.Second

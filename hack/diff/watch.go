@@ -24,6 +24,8 @@ type stream struct {
 	member int
 	// live are the watchers that were created and not canceled, with their first revision.
 	live map[int64]int64
+	// closed says that it has ended as asked.
+	closed bool
 
 	mu      sync.Mutex
 	got     []*pb.WatchResponse
@@ -267,7 +269,7 @@ func (s *side) settle(ctx context.Context, w *stream) (proto.Message, error) {
 	}
 }
 
-// closeWatch ends a stream after all was told on it.
+// closeWatch ends a stream after all was told on it, and waits for its end.
 func closeWatch(ctx context.Context, s *side, o op) (proto.Message, error) {
 	w, ok := s.streams[o.Stream]
 	if !ok {
@@ -277,6 +279,10 @@ func closeWatch(ctx context.Context, s *side, o op) (proto.Message, error) {
 		return nil, err
 	}
 	w.cancel()
+	if _, err := w.await(ctx, w.mark(), func(*pb.WatchResponse) bool { return false }); status.Code(err) != codes.Canceled {
+		return nil, err
+	}
+	w.closed = true
 	return nil, nil
 }
 
@@ -323,7 +329,7 @@ func (w *stream) told() (answers []proto.Message, events map[int64][]proto.Messa
 		forgetIdentity(c.ProtoReflect())
 		answers = append(answers, c)
 	}
-	if w.end != nil {
+	if w.end != nil && !w.closed {
 		wrong = append(wrong, "the stream has ended: "+w.end.Error())
 	}
 	wrong = append(wrong, w.wrong...)
