@@ -7,13 +7,15 @@
 // are left of a lease, checksums, how events are grouped into responses, and how a streamed range is cut.
 //
 // The first difference ends the run. It is shrunk to a short script, which can be run again with --script and belongs
-// into testdata, where the module's test runs it for good. A script is one request a line:
+// into testdata, where the module's test runs it for good, on the stores that the scripts before it have left, unless it says
+// that it needs fresh ones. A script is one request a line:
 //
+//	# Fresh stores.
 //	# member, request, its fields as protobuf text; /1 names a stream of watchers, +9 pads the first value to 9 bytes
 //	m0 Put key:"a" value:"1"
 //	m2 Watch/1 create_request:{key:"a" start_revision:1}
 //	m1 Put+1572864 key:"a"
 //
-// The outcomes are counted: the run prints a matrix of requests and outcomes, and fails if one that can be reached was
-// hardly met.
+// Sequences wait for one answer at a time, so that two run abreast. The outcomes are counted: the run prints a matrix of
+// requests and outcomes, and fails if one that can be reached was hardly met.
 package main
