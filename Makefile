@@ -123,8 +123,8 @@ diff: build ## run the same requests on etcd and on three members and compare al
 	$(BIN)/diff --raftsman $(BIN)/raftsman --etcd $(BIN)/bench-etcd --out hack/diff/testdata $(if $(SEED),--seed $(SEED)) $(if $(OPS),--ops $(OPS)) $(DIFF_FLAGS)
 
 .PHONY: diff-scripts
-diff-scripts: ## run the scripts that showed a difference from etcd once: a part of `make unit`
-	cd hack/diff && go test . -count=1 -v -run TestScripts
+diff-scripts: build ## run the scripts that showed a difference from etcd once: a part of `make unit`
+	cd hack/diff && RAFTSMAN_DIFF=$(BIN)/raftsman go test . -count=1 -v -run TestScripts
 
 .PHONY: bench
 bench: build ## measure beside etcd (half an hour); SMOKE=1 for a minute, BENCH_FLAGS='--rows put' for some, see hack/bench/doc.go

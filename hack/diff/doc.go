@@ -7,8 +7,8 @@
 // are left of a lease, checksums, how events are grouped into responses, and how a streamed range is cut.
 //
 // The first difference ends the run. It is shrunk to a short script, which can be run again with --script and belongs
-// into testdata, where the module's test runs it for good, on the stores that the scripts before it have left, unless it says
-// that it needs fresh ones. A script is one request a line:
+// into testdata, where the module's test runs it for good, on the stores that the scripts before it have left, unless it
+// says that it needs fresh ones. A script is one request a line:
 //
 //	# Fresh stores.
 //	# member, request, its fields as protobuf text; /1 names a stream of watchers, +9 pads the first value to 9 bytes
