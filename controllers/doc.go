@@ -7,7 +7,7 @@
 // +kubebuilder:rbac:groups=raftsman.dev,resources=raftclusters,verbs=get;list;watch
 // +kubebuilder:rbac:groups=raftsman.dev,resources=raftclusters/status,verbs=update
 // +kubebuilder:rbac:groups=raftsman.dev,resources=raftclusters/finalizers,verbs=update
-// +kubebuilder:rbac:groups=apps,resources=statefulsets,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups=apps,resources=statefulsets,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=services;serviceaccounts,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;delete

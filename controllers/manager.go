@@ -153,7 +153,7 @@ func setUp(m manager.Manager, o Options) error {
 		return err
 	}
 	r := &Reconciler{
-		Observer: observe.Observer{Objects: m.GetClient(), HTTP: members, Defaults: defaults},
+		Observer: observe.Observer{Objects: m.GetClient(), Rehearse: client.NewDryRunClient(m.GetClient()), HTTP: members, Defaults: defaults},
 		Actor: act.Actor{
 			Objects: m.GetClient(), Live: m.GetAPIReader(), HTTP: members, Defaults: defaults, NewClusterID: newClusterID,
 		},

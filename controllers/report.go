@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
@@ -124,10 +125,19 @@ func (r *Reconciler) turns(c *api.RaftCluster, before *api.RaftClusterStatus, st
 	}
 	switch {
 	case !lost(before) && lost(&c.Status):
-		r.Events.Eventf(c, nil, corev1.EventTypeWarning, api.EventQuorumLost, string(step.Kind), "%s", step.Why)
+		r.Events.Eventf(c, nil, corev1.EventTypeWarning, api.EventQuorumLost, string(step.Kind), "%s", note(step.Why))
 	case lost(before) && meta.IsStatusConditionTrue(c.Status.Conditions, api.ConditionAvailable):
 		r.Events.Eventf(c, nil, corev1.EventTypeNormal, api.EventQuorumRestored, string(step.Kind), "a quorum answers again")
 	}
+}
+
+// note is a text cut to what an event may carry.
+func note(text string) string {
+	const most = 1000
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
 }
 
 func operation(s *api.RaftClusterStatus) api.OperationType {

@@ -37,7 +37,8 @@ func (a adminNode) Status(ctx context.Context, options admin.StatusOptions) (adm
 	st.Applied = m.facts.applied.Load()
 	st.Forwarded, st.Snapshots = m.facts.forwarded.Load(), m.facts.snapshots.Load()
 	st.SnapshotStreams = m.streams.report()
-	st.Disk = &admin.Disk{FreeBytes: m.disk.free.Load(), SizeBytes: m.disk.size.Load(), Low: m.disk.low.Load(), Out: m.disk.out.Load()}
+	size := m.disk.size.Load()
+	st.Disk = &admin.Disk{FreeBytes: m.disk.free.Load(), SizeBytes: size, LowBytes: m.cfg.lowBound(size), Low: m.disk.low.Load(), Out: m.disk.out.Load()}
 	st.NoSpace, st.Diverged = core.Space.Low, divergence(m.facts.diverged.Load())
 	st.Attested, st.Suspected = uint64(core.Agreed), uint64(core.Suspected)
 	st.Ready = m.unready() == ""

@@ -168,7 +168,7 @@ func TestFullDisks(t *testing.T) {
 			}
 			return err
 		})
-		if s := b.status(name); !s.NoSpace || !s.Ready || s.Disk == nil || s.Disk.FreeBytes > s.Disk.SizeBytes {
+		if s := b.status(name); !s.NoSpace || !s.Ready || s.Disk == nil || s.Disk.FreeBytes > s.Disk.SizeBytes || s.Disk.LowBytes <= 0 || s.Disk.LowBytes >= s.Disk.SizeBytes {
 			t.Errorf("status of %s: no space %v, ready %v, disk %+v", name, s.NoSpace, s.Ready, s.Disk)
 		}
 	}

@@ -24,6 +24,7 @@ import (
 // +kubebuilder:printcolumn:name=Learners,type=integer,JSONPath=`.status.learners`,priority=1
 // +kubebuilder:printcolumn:name=Updated,type=integer,JSONPath=`.status.updatedReplicas`,priority=1
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 45 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must be at most 45 characters: a lower case letter first, then letters, digits and dashes; choose another name, Services and Pods are named after it"
+// +kubebuilder:validation:XValidation:rule="quantity(string(self.spec.storage.size)).compareTo(quantity(string(oldSelf.spec.storage.size))) >= 0 || (has(oldSelf.status) && has(oldSelf.status.volumeSize) && quantity(string(self.spec.storage.size)).compareTo(quantity(string(oldSelf.status.volumeSize))) >= 0)",message="storage may not shrink: a volume cannot be made smaller; keep storage.size, or make a new cluster and copy the data"
 type RaftCluster struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
@@ -144,12 +145,11 @@ type Duration string
 
 // StorageSpec is a member's volume.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.size) || !has(oldSelf.size) || quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0",message="storage may not shrink: a volume cannot be made smaller; keep storage.size, or make a new cluster and copy the data"
-// +kubebuilder:validation:XValidation:rule="!has(self.size) || !has(oldSelf.size) || quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) <= 0",message="storage.size cannot be raised in this version: keep it, or make a new cluster of that size and copy the data"
 // +kubebuilder:validation:XValidation:rule="!has(self.accessMode) || !has(oldSelf.accessMode) || self.accessMode == oldSelf.accessMode",message="storage.accessMode is fixed when the cluster is made: keep it, or make a new cluster and copy the data"
 // +kubebuilder:validation:XValidation:rule="has(self.className) == has(oldSelf.className) && (!has(self.className) || self.className == oldSelf.className)",message="storage.className is fixed when the cluster is made: keep it, or make a new cluster and copy the data"
 type StorageSpec struct {
-	// Size of the volume.
+	// Size of the volume. Raising it makes all volumes larger while their Pods run, where the StorageClass allows
+	// that; what no volume has been asked for yet can be taken back.
 	// +optional
 	// +kubebuilder:default="1Gi"
 	Size resource.Quantity `json:"size,omitempty"`
@@ -231,6 +231,9 @@ type RaftClusterStatus struct {
 	// Selector finds the members' Pods, for the scale subresource.
 	// +optional
 	Selector string `json:"selector,omitempty"`
+	// VolumeSize is the largest size that any member's volume claim asks for: storage.size cannot go below it.
+	// +optional
+	VolumeSize *resource.Quantity `json:"volumeSize,omitempty"`
 	// Members are the Pods and the members of the membership, by name.
 	// +optional
 	// +listType=atomic
@@ -263,6 +266,25 @@ type MemberStatus struct {
 	// Version of its program.
 	// +optional
 	Version string `json:"version,omitempty"`
+	// Disk is ok, filling when less than twice the space is left below which the data may not grow, low when it may
+	// not, or full when the member takes nothing more.
+	// +optional
+	Disk string `json:"disk,omitempty"`
+	// Remains are what is known of its disk while the quorum is lost, from its newest report.
+	// +optional
+	Remains *MemberRemains `json:"remains,omitempty"`
+}
+
+// MemberRemains are how far a member's disk has come, for the person who has to bring a lost quorum back.
+type MemberRemains struct {
+	// Boot counts the starts on this disk.
+	Boot int64 `json:"boot"`
+	// Term is the newest one it knows.
+	Term int64 `json:"term"`
+	// LastIndex is the end of its log.
+	LastIndex int64 `json:"lastIndex"`
+	// CommitIndex is how far it knows its log to be committed.
+	CommitIndex int64 `json:"commitIndex"`
 }
 
 // OperationType is what the operator is doing to members.
@@ -276,6 +298,7 @@ const (
 	OperationRoll      OperationType = "Roll"
 	OperationHibernate OperationType = "Hibernate"
 	OperationWake      OperationType = "Wake"
+	OperationExpand    OperationType = "Expand"
 )
 
 // Operation is one operation and how far it is.

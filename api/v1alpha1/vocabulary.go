@@ -36,6 +36,12 @@ const (
 	ReasonApplyingObjects = "ApplyingObjects"
 	// ReasonMemberUnhealthy is for a member that is down while the group is served by the others.
 	ReasonMemberUnhealthy = "MemberUnhealthy"
+	// ReasonExpandingVolumes is for volumes on their way to a larger storage.size.
+	ReasonExpandingVolumes = "ExpandingVolumes"
+	// ReasonVolumeExpansionRefused is for a storage.size that the volumes cannot be given.
+	ReasonVolumeExpansionRefused = "VolumeExpansionRefused"
+	// ReasonLowDiskSpace is for a member whose disk fills up, or is full.
+	ReasonLowDiskSpace = "LowDiskSpace"
 )
 
 // Reasons of events.
@@ -52,6 +58,7 @@ const (
 	EventRollingUpdateCompleted = "RollingUpdateCompleted"
 	EventQuorumLost             = "QuorumLost"
 	EventQuorumRestored         = "QuorumRestored"
+	EventVolumeExpanded         = "VolumeExpanded"
 )
 
 // Labels and annotations. LabelCluster and LabelInstance alone are selected by.

@@ -63,15 +63,15 @@ func (a Actor) Perform(ctx context.Context, c *api.RaftCluster, step plan.Step) 
 	}
 	switch step.Kind {
 	case plan.Apply:
-		if err := a.unscaled(ctx, c, step.From); err != nil {
+		if err := a.unscaled(ctx, c, step); err != nil {
 			return err
 		}
-		return a.apply(ctx, c, resource.Sizes{Replicas: step.Replicas, Guard: step.Guard})
+		return a.apply(ctx, c, resource.Sizes{Replicas: step.Replicas, Guard: step.Guard, Storage: step.Storage})
 	case plan.Scale:
-		if err := a.unscaled(ctx, c, step.From); err != nil {
+		if err := a.unscaled(ctx, c, step); err != nil {
 			return err
 		}
-		return a.resize(ctx, c, "StatefulSet", resource.Sizes{Replicas: step.Replicas})
+		return a.resize(ctx, c, "StatefulSet", resource.Sizes{Replicas: step.Replicas, Storage: step.Storage})
 	case plan.Protect:
 		return a.resize(ctx, c, "PodDisruptionBudget", resource.Sizes{Guard: step.Guard})
 	case plan.Latch:
@@ -84,6 +84,10 @@ func (a Actor) Perform(ctx context.Context, c *api.RaftCluster, step plan.Step) 
 		return a.remove(ctx, c, step)
 	case plan.Drop:
 		return a.drop(ctx, c, step)
+	case plan.Enlarge:
+		return a.enlarge(ctx, c, step)
+	case plan.Orphan:
+		return a.orphan(ctx, c, step)
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	api "raftsman.dev/api/v1alpha1"
+	"raftsman.dev/controllers/observe"
 	"raftsman.dev/controllers/plan"
 	"raftsman.dev/controllers/resource"
 )
@@ -47,8 +48,9 @@ func (a Actor) resize(ctx context.Context, c *api.RaftCluster, kind string, size
 }
 
 // unscaled refuses to set a size when the StatefulSet has another one than it was planned on: what a stale cache
-// takes for growing may be shrinking.
-func (a Actor) unscaled(ctx context.Context, c *api.RaftCluster, from *int32) error {
+// takes for growing may be shrinking. One that was made anew since gives another size to volumes too.
+func (a Actor) unscaled(ctx context.Context, c *api.RaftCluster, step plan.Step) error {
+	from := step.From
 	set := &appsv1.StatefulSet{}
 	err := a.Live.Get(ctx, client.ObjectKeyFromObject(c), set)
 	switch {
@@ -56,7 +58,7 @@ func (a Actor) unscaled(ctx context.Context, c *api.RaftCluster, from *int32) er
 		return nil
 	case err != nil:
 		return moved("read the StatefulSet", err)
-	case from == nil || set.Spec.Replicas == nil || *set.Spec.Replicas != *from:
+	case from == nil || set.Spec.Replicas == nil || *set.Spec.Replicas != *from || !step.Storage.Equal(observe.VolumeSize(set)):
 		return fmt.Errorf("%w: the StatefulSet has another size than was observed", ErrMoved)
 	}
 	return nil

@@ -88,7 +88,7 @@ func TestOperatorsDie(t *testing.T) {
 	// Every kind of effect has been the last of some operator, both ways. An operator dies wherever none has died yet.
 	for _, effect := range []string{
 		"update raftclusters/status", "patch statefulsets", "patch services", "patch serviceaccounts", "patch poddisruptionbudgets",
-		"patch persistentvolumeclaims", "delete persistentvolumeclaims", "create pods/eviction",
+		"patch persistentvolumeclaims", "delete persistentvolumeclaims", "create pods/eviction", "delete statefulsets",
 		"POST /v1/form", "POST /v1/change", "POST /v1/open", "POST /v1/transfer",
 	} {
 		for _, late := range []bool{false, true} {
@@ -133,6 +133,13 @@ func (c *cluster) mortalLife(t *testing.T, d *deaths, n uint64) {
 		t.Fatal(err)
 	}
 	c.mortal(t, rng, d, "rolled", is(3))
+	c.whole(t, 3)
+	before := c.uids(t)
+	if err := c.apply(t.Context(), "{replicas: 3, annotations: {note: rolled}, storage: {size: 2Gi}}"); err != nil {
+		t.Fatal(err)
+	}
+	c.mortal(t, rng, d, "larger volumes", func() bool { return is(3)() && c.setSize(t) == "2Gi" })
+	c.grown(t, 3, "2Gi", before)
 	c.whole(t, 3)
 	if got := c.formed(); !slices.Equal(got, []string{id}) || c.get(t).Status.ClusterID != id {
 		t.Errorf("clusters %v; it was %s", got, id)

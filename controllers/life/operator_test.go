@@ -81,7 +81,7 @@ var errDead = errors.New("this operator is dead")
 func (c cut) RoundTrip(r *http.Request) (*http.Response, error) {
 	call := parse(r)
 	c.used.add(call)
-	if !call.mutates() || call.resource == "leases" || call.resource == "events" {
+	if !call.mutates() || r.URL.Query().Get("dryRun") != "" || call.resource == "leases" || call.resource == "events" {
 		return c.next.RoundTrip(r)
 	}
 	refused, lost := c.fuse.effect(call.String())

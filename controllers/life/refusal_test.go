@@ -24,7 +24,6 @@ func refusals() []refusal {
 		{"negative", "", "{replicas: -1}", "should be greater than or equal to 0"},
 		{"too many", "", "{replicas: 17}", "should be less than or equal to 15"},
 		{"shrinking storage", "{storage: {size: 2Gi}}", "{storage: {size: 1Gi}}", "storage may not shrink: a volume cannot be made smaller; keep storage.size, or make a new cluster"},
-		{"growing storage", "{storage: {size: 1Gi}}", "{storage: {size: 2Gi}}", "storage.size cannot be raised in this version"},
 		{"another class", "{storage: {className: a}}", "{storage: {className: b}}", "storage.className is fixed when the cluster is made"},
 		{"a class added", "{storage: {size: 1Gi}}", "{storage: {className: b}}", "storage.className is fixed when the cluster is made"},
 		{"another access mode", "{}", "{storage: {accessMode: ReadWriteOncePod}}", "storage.accessMode is fixed when the cluster is made"},

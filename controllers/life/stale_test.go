@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	quantity "k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -60,7 +61,12 @@ func TestStaleStepsDoNothing(t *testing.T) {
 	refused("a claim in use", now, plan.Step{Kind: plan.Drop, Claim: claim})
 	refused("the damaged claim of another Pod", now, plan.Step{Kind: plan.Drop, Claim: claim, Pod: moved})
 	refused("a claim that is another's", now, plan.Step{Kind: plan.Annotate, Claim: copied, Pod: pod})
-	refused("a size planned on another", now, plan.Step{Kind: plan.Scale, Replicas: 4, From: &five})
+	refused("a size planned on another", now, plan.Step{Kind: plan.Scale, Replicas: 4, From: &five, Storage: now.Seen.Set.Storage})
+	refused("a larger claim than is wanted", now, plan.Step{Kind: plan.Enlarge, Claim: claim})
+	set := *now.Seen.Set
+	set.UID = "another"
+	refused("another StatefulSet", now, plan.Step{Kind: plan.Orphan, Set: &set, From: &set.Replicas, Storage: set.Storage})
+	refused("a StatefulSet that gives another size to volumes", now, plan.Step{Kind: plan.Scale, Replicas: 5, From: &set.Replicas, Storage: quantity.MustParse("7Gi")})
 	refused("objects for a StatefulSet that was not seen", now, plan.Step{Kind: plan.Apply, Replicas: 1, Guard: 1})
 	refused("a second founding", now, plan.Step{Kind: plan.Latch, Latch: &plan.LatchChange{Found: &pod.Report.Member}})
 	c.untouched(t, now)
@@ -77,7 +83,8 @@ func everyStep(seen plan.Observation) []plan.Step {
 		{Kind: plan.Latch, Latch: &plan.LatchChange{Abandon: true}}, {Kind: plan.Form, Pod: pod}, {Kind: plan.Open, Pod: leader},
 		{Kind: plan.Change, Pod: leader, Change: change}, {Kind: plan.Transfer, Pod: leader, To: pod.Report.Member},
 		{Kind: plan.Annotate, Pod: seen.Pods[1], Claim: claim}, {Kind: plan.Evict, Pod: pod}, {Kind: plan.Remove, Pod: pod},
-		{Kind: plan.Drop, Pod: pod, Claim: claim},
+		{Kind: plan.Drop, Pod: pod, Claim: claim}, {Kind: plan.Enlarge, Claim: claim},
+		{Kind: plan.Orphan, Set: seen.Set, From: from, Storage: seen.Set.Storage},
 	}
 }
 

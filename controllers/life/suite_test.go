@@ -115,6 +115,9 @@ func (s *suite) install(ctx context.Context) error {
 	if err := s.makeNamespace(ctx, "raftsman-system"); err != nil {
 		return err
 	}
+	if err := s.makeClasses(ctx); err != nil {
+		return err
+	}
 	files := []string{"crd/bases/raftsman.dev_raftclusters.yaml", "rbac/service_account.yaml", "rbac/role.yaml", "rbac/role_binding.yaml"}
 	for _, file := range files {
 		text, err := os.ReadFile(filepath.Join("../../config", file))

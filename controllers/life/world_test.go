@@ -95,6 +95,7 @@ func (w *world) turn(ctx context.Context) {
 	}
 	byName := map[types.NamespacedName]corev1.PersistentVolumeClaim{}
 	for _, c := range claims.Items {
+		w.volume(ctx, &c)
 		byName[client.ObjectKeyFromObject(&c)] = c
 	}
 	there := map[types.UID]bool{}

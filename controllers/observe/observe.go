@@ -36,6 +36,8 @@ const patience = 2 * time.Second
 type Observer struct {
 	// Objects reads Kubernetes; a cache will do, because acts check what matters again.
 	Objects client.Reader
+	// Rehearse only ever has the API server say what it would make of a write.
+	Rehearse client.Writer
 	// HTTP carries the questions to members.
 	HTTP     *http.Client
 	Defaults resource.Defaults
@@ -77,6 +79,7 @@ func wanted(c *api.RaftCluster) plan.Spec {
 		Paused:      c.Spec.Paused,
 		Deleting:    c.DeletionTimestamp != nil,
 		KeepVolumes: c.Spec.Storage.Retention.WhenScaled == api.Retain,
+		Storage:     c.Spec.Storage.Size,
 	}
 }
 
@@ -97,7 +100,8 @@ func (o Observer) objects(ctx context.Context, s *Sight) error {
 	err := o.Objects.Get(ctx, client.ObjectKeyFromObject(s.Cluster), set)
 	switch {
 	case err == nil:
-		s.Seen.Set = &plan.Set{Replicas: 1}
+		s.Seen.Set = &plan.Set{Replicas: 1, UID: string(set.UID), Storage: VolumeSize(set), Leaving: set.DeletionTimestamp != nil}
+		sizes.Storage = s.Seen.Set.Storage
 		if set.Spec.Replicas != nil {
 			s.Seen.Set.Replicas = *set.Spec.Replicas
 		}
@@ -209,6 +213,10 @@ func translate(a *admin.Status) *plan.Report {
 	r := &plan.Report{
 		Member: a.MemberID, Cluster: a.ClusterID, Version: a.Version, State: plan.State(a.State), Problem: a.Problem,
 		Leads: a.Role == admin.RoleLeader, Term: a.Term, Ready: a.Ready, Open: a.Open, Quorate: a.Quorate,
+		Boot: a.Boot, Last: a.Last, Commit: a.Commit, NoSpace: a.NoSpace,
+	}
+	if d := a.Disk; d != nil {
+		r.Disk = &plan.Disk{FreeBytes: d.FreeBytes, LowBytes: d.LowBytes, Low: d.Low, Out: d.Out}
 	}
 	if a.Membership != nil {
 		r.Membership = &plan.Membership{Index: a.Membership.Index, Committed: a.Membership.Committed, Joint: a.Membership.Joint}
@@ -245,6 +253,7 @@ func (o Observer) claims(ctx context.Context, s *Sight) error {
 		if c.Annotations[api.AnnotationClaim] == string(c.UID) {
 			claim.Member = c.Annotations[api.AnnotationMember]
 		}
+		o.sizes(ctx, s, &c, &claim)
 		s.Seen.Claims = append(s.Seen.Claims, claim)
 	}
 	slices.SortFunc(s.Seen.Claims, func(a, b plan.Claim) int { return byOrdinal(s.Want, a.Pod, b.Pod) })

@@ -199,17 +199,19 @@ func awaitQuorum(want Spec, seen Observation) (Step, bool) {
 		return s, true
 	}
 	if !answered(want, seen) {
-		s.Why += ", and not all Pods answer"
+		s.Why += ", and not all Pods answer: " + inventory(want, seen)
 		return s, true
 	}
 	m := seen.Membership()
 	switch {
 	case m == nil:
 		s.Kind, s.Reason, s.Stalled = Rest, api.ReasonAllMembersLost, api.ReasonAllMembersLost
-		s.Why = fmt.Sprintf("no Pod holds data of cluster %s any more: restore the volumes, or delete the RaftCluster and make it anew", seen.Latched.ClusterID)
+		s.Why = fmt.Sprintf("no Pod holds data of cluster %s any more: restore the volumes, or delete the RaftCluster and make it anew: %s", seen.Latched.ClusterID, inventory(want, seen))
 	case !possible(seen, m.Voters()) || !possible(seen, m.OldVoters()):
 		s.Kind, s.Stalled = Rest, api.ReasonQuorumLost
-		s.Why = "a majority of the voters has lost its data: restore their volumes; nothing is repaired automatically"
+		s.Why = "a majority of the voters has lost its data: restore their volumes; nothing is repaired automatically: " + inventory(want, seen)
+	default:
+		s.Why += ": " + inventory(want, seen)
 	}
 	return s, true
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/resource"
+
 	api "raftsman.dev/api/v1alpha1"
 )
 
@@ -67,6 +69,14 @@ func (w *world) finished() error {
 			return fmt.Errorf("claim %d is annotated %q and holds %q", n, w.claims[n].annotated, w.claims[n].member)
 		}
 	}
+	if w.set.Storage.Cmp(w.want.Storage) < 0 {
+		return fmt.Errorf("new volumes would have %s", w.set.Storage.String())
+	}
+	for n := range w.pods {
+		if c := w.claims[n]; c.size.Cmp(w.want.Storage) < 0 || c.capacity.Cmp(c.size) < 0 {
+			return fmt.Errorf("volume %d asks for %s and has %s", n, c.size.String(), c.capacity.String())
+		}
+	}
 	served := 0
 	for _, other := range w.groups {
 		if other.open {
@@ -83,7 +93,13 @@ func (w *world) finished() error {
 func (w *world) fault() string {
 	sizes := []int32{1, 3, 5, 7}
 	n := int32(w.rng.IntN(max(1, len(w.pods))))
-	switch w.rng.IntN(11) {
+	switch w.rng.IntN(13) {
+	case 11:
+		w.want.Storage.Add(resource.MustParse("1Gi"))
+		return fmt.Sprintf("storage=%s", w.want.Storage.String())
+	case 12:
+		w.rigid = !w.rigid
+		return fmt.Sprintf("volumes may grow: %v", !w.rigid)
 	case 0:
 		w.want.Replicas = sizes[w.rng.IntN(len(sizes))]
 		return fmt.Sprintf("replicas=%d", w.want.Replicas)
@@ -176,8 +192,11 @@ func runSeed(t *testing.T, seed uint64, seenEvents map[string]int, seenKinds map
 		}
 	}
 	clear(w.silent)
-	if w.set != nil && w.bad[w.set.Revision] {
-		w.set.Revision = w.id("r")
+	w.rigid = false
+	for _, set := range []*Set{w.set, w.orphaned} {
+		if set != nil && w.bad[set.Revision] {
+			set.Revision = w.id("r")
+		}
 	}
 	if w.want.Replicas == 0 {
 		w.want.Replicas = 3
@@ -200,12 +219,12 @@ func TestRandomWorldsComeToRestAndNeverBreak(t *testing.T) {
 	for seed := range uint64(1500) {
 		runSeed(t, seed, events, kinds)
 	}
-	for _, k := range []Kind{Rest, Wait, Apply, Scale, Protect, Latch, Form, Change, Transfer, Open, Annotate, Evict, Remove, Drop} {
+	for _, k := range []Kind{Rest, Wait, Apply, Scale, Protect, Latch, Form, Change, Transfer, Open, Annotate, Evict, Remove, Drop, Enlarge, Orphan} {
 		if kinds[k] == 0 {
 			t.Errorf("no world has needed %s", k)
 		}
 	}
-	for _, e := range []string{api.EventMemberAdded, api.EventMemberPromoted, api.EventMemberRemoved, api.EventMemberReplaced, api.EventLeadershipTransferred, api.EventPodRolled} {
+	for _, e := range []string{api.EventMemberAdded, api.EventMemberPromoted, api.EventMemberRemoved, api.EventMemberReplaced, api.EventLeadershipTransferred, api.EventPodRolled, api.EventVolumeExpanded} {
 		if events[e] == 0 {
 			t.Errorf("no world has seen the event %s", e)
 		}

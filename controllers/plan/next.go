@@ -19,10 +19,10 @@ type rule func(want Spec, seen Observation) (Step, bool)
 // brings members back without a quorum, then what needs one: unfinished membership changes before new ones,
 // rescue before growth, growth and shrinking before rolling.
 var rules = []rule{
-	deleting, paused, strangers, adopt, objects, hibernate, wake,
+	deleting, paused, strangers, adopt, objects, enlarge, hibernate, wake,
 	dead, sizeBeforeBirth, abandon, birth, form, restore, awaitQuorum,
 	finishMembership, initialize, open, annotate,
-	stale, corrupt, removed, learn, replace, retire, shrink, raise, grow, lower, volumes, relax, roll, settle,
+	stale, corrupt, removed, learn, replace, retire, shrink, raise, grow, lower, volumes, relax, recast, roll, settle, enlarging,
 }
 
 // Next is the one step to take now. It is Rest when the cluster is as wanted or nothing may be done.
@@ -34,8 +34,9 @@ func Next(want Spec, seen Observation, now time.Time) Step {
 			break
 		}
 	}
+	step.Storage = want.Storage
 	if seen.Set != nil {
-		step.From = &seen.Set.Replicas
+		step.From, step.Storage, step.Set = &seen.Set.Replicas, seen.Set.Storage, seen.Set
 	}
 	if step.Kind == Wait && step.Operation == "" && seen.Latched.Operation != nil {
 		step.Operation = seen.Latched.Operation.Type
@@ -74,10 +75,11 @@ func objects(want Spec, seen Observation) (Step, bool) {
 	} else if m := seen.Membership(); m != nil {
 		guard = guardOf(m)
 	}
-	return Step{
+	s := Step{
 		Kind: Apply, Reason: api.ReasonApplyingObjects, Replicas: size, Guard: guard, Operation: birthOr(seen, ""),
 		Why: "bringing up to date: " + strings.Join(seen.Outdated, ", "),
-	}, true
+	}
+	return recreated(want, seen, s), true
 }
 
 // standing is the number of Pods that a formed cluster without a StatefulSet had.
@@ -86,8 +88,16 @@ func standing(want Spec, seen Observation) int32 {
 		return 0
 	}
 	var n int32
+	leader, led := seen.Leader()
+	if led { // who is a member is known, and volumes that are kept of those that were say nothing
+		for _, e := range leader.Report.Membership.Members {
+			if o, ok := want.Ordinal(e.Name); ok {
+				n = max(n, o+1)
+			}
+		}
+	}
 	for _, c := range seen.Claims {
-		if o, ok := want.Ordinal(c.Pod); ok && c.Member != "" {
+		if o, ok := want.Ordinal(c.Pod); ok && c.Member != "" && !led {
 			n = max(n, o+1)
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/resource"
+
 	api "raftsman.dev/api/v1alpha1"
 )
 
@@ -21,6 +23,8 @@ type Spec struct {
 	Deleting bool
 	// KeepVolumes keeps the volumes of members removed by scaling in.
 	KeepVolumes bool
+	// Storage is the size of each member's volume.
+	Storage resource.Quantity
 }
 
 // Ordinal is the ordinal of a member's name; ok is false for a name that this cluster does not give.
@@ -76,6 +80,11 @@ type Set struct {
 	// Revision is the revision that Pods should have; empty while the controller has not looked at the
 	// newest template yet.
 	Revision string
+	UID      string
+	// Storage is the size that its template gives to new volumes; it can only be changed by making it anew.
+	Storage resource.Quantity
+	// Leaving says that it is being deleted.
+	Leaving bool
 }
 
 // Pod is one Pod of the cluster and what its member says.
@@ -109,6 +118,12 @@ type Claim struct {
 	// annotation was copied from another claim.
 	Member  string
 	Leaving bool
+	// Size is what it asks for, Capacity what the volume has. Bound says that there is a volume, Remount that
+	// the volume is larger already and its file system will be when it is mounted anew or its kubelet comes to it.
+	Size, Capacity resource.Quantity
+	Bound, Remount bool
+	// Refusal is why it cannot be given the wanted size, in the API server's words; empty when it can.
+	Refusal string
 }
 
 // State is what a member is, as far as a cluster is concerned.
@@ -130,6 +145,11 @@ type Report struct {
 	Problem string
 	Leads   bool
 	Term    uint64
+	// Boot counts the starts on its disk; Last is the end of its log, Commit how far it knows that to be committed.
+	Boot, Last, Commit uint64
+	// Disk is nil when the member does not say. NoSpace says that it knows of writes being refused for want of space.
+	Disk    *Disk
+	NoSpace bool
 	// Ready says that the member serves clients; Open that the cluster has been opened to them.
 	Ready bool
 	Open  bool
@@ -156,6 +176,13 @@ type Member struct {
 	// Voter says that it votes in the newest half; Outgoing that it votes only in the old half of a joint
 	// membership; neither makes a learner. Incoming says that it votes only in the new half.
 	Voter, Incoming, Outgoing bool
+}
+
+// Disk is a member's own view of its volume, in bytes. Below LowBytes, Low, the data may not grow; Out, the member
+// takes nothing more.
+type Disk struct {
+	FreeBytes, LowBytes int64
+	Low, Out            bool
 }
 
 // Peer is the leader's view of another member.

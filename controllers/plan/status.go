@@ -33,8 +33,16 @@ func Describe(status *api.RaftClusterStatus, generation int64, want Spec, seen O
 	if leader, ok := seen.Leader(); ok {
 		status.Leader = leader.Name
 	}
+	before := status.Members
 	status.Members = members(want, seen)
+	disks(status.Members, before, seen)
+	if seen.lost(want) {
+		remains(status.Members, before, seen)
+	}
 	status.Version = commonVersion(seen)
+	if size := seen.volumeSize(want); !size.IsZero() { // while the StatefulSet is made anew, what was true stays
+		status.VolumeSize = &size
+	}
 	status.Operation = operation(seen.Latched.Operation, step, now)
 	conditions(status, generation, want, seen, step, now)
 }
@@ -162,6 +170,12 @@ func conditions(status *api.RaftClusterStatus, generation int64, want Spec, seen
 
 	set(api.ConditionProgressing, step.Operation != "" || !step.Quiet(), step.Reason, step.Why)
 	degraded, reason, message := degradation(want, seen)
+	switch short := shortage(status.Members, seen); {
+	case short != "" && degraded:
+		message += "; " + short
+	case short != "":
+		degraded, reason, message = true, api.ReasonLowDiskSpace, short
+	}
 	set(api.ConditionDegraded, degraded, reason, message)
 	if seen.Latched.Initialized {
 		set(api.ConditionInitialized, true, api.ReasonQuorumHealthy, "the wanted number of voters has been reached")

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/resource"
+
 	api "raftsman.dev/api/v1alpha1"
 )
 
@@ -39,6 +41,10 @@ const (
 	Remove Kind = "Remove"
 	// Drop deletes Claim, and with it the data on it.
 	Drop Kind = "Drop"
+	// Enlarge makes Claim ask for the wanted size.
+	Enlarge Kind = "Enlarge"
+	// Orphan deletes the StatefulSet and leaves its Pods and claims as they are, for one that is made anew.
+	Orphan Kind = "Orphan"
 )
 
 // Acts says that a step of this kind changes something outside the operator.
@@ -60,8 +66,11 @@ type Step struct {
 	Replicas int32
 	Guard    int32
 	// From is the size of the StatefulSet that a new size was planned on; nil when there was none.
-	From  *int32
-	Latch *LatchChange
+	From *int32
+	// Storage is the size that the StatefulSet's template gives to new volumes; Set the StatefulSet itself.
+	Storage resource.Quantity
+	Set     *Set
+	Latch   *LatchChange
 	// Pod that is asked, evicted or removed.
 	Pod Pod
 	// Claim that is annotated or dropped.
@@ -118,7 +127,7 @@ func (s Step) String() string {
 		fmt.Fprintf(&b, " pod=%s", s.Pod.Name)
 	case Transfer:
 		fmt.Fprintf(&b, " pod=%s to=%s", s.Pod.Name, s.ToName)
-	case Annotate, Drop:
+	case Annotate, Drop, Enlarge:
 		fmt.Fprintf(&b, " claim=%s", s.Claim.Name)
 	case Change:
 		fmt.Fprintf(&b, " on=%s%s", s.Pod.Name, s.Change.String())

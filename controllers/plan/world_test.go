@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/resource"
+
 	api "raftsman.dev/api/v1alpha1"
 )
 
@@ -26,6 +28,12 @@ type world struct {
 	pods   map[int32]*podState
 	claims map[int32]*claimState
 	groups map[string]*group
+	// orphaned is the StatefulSet that was taken away last; its template is what the next one is made from.
+	orphaned *Set
+	// rigid says that no volume may grow.
+	rigid bool
+	// members are what status said of them last.
+	members []api.MemberStatus
 	// silent are Pods that do not answer the operator just now.
 	silent map[int32]bool
 	ids    int
@@ -50,6 +58,10 @@ type claimState struct {
 	member    string
 	cluster   string
 	corrupt   bool
+	// size is what it asks for, capacity what it has.
+	size, capacity resource.Quantity
+	boot           uint64
+	disk           Disk
 }
 
 type group struct {
@@ -64,6 +76,7 @@ type group struct {
 }
 
 func newWorld(rng *rand.Rand, want Spec) *world {
+	want.Storage = resource.MustParse("1Gi")
 	return &world{
 		rng: rng, now: time.Unix(1_800_000_000, 0), want: want, stale: true,
 		bad: map[string]bool{}, pods: map[int32]*podState{}, claims: map[int32]*claimState{},
@@ -106,7 +119,7 @@ func (w *world) runStatefulSet() {
 	}
 	for n := range w.set.Replicas {
 		if w.claims[n] == nil {
-			w.claims[n] = &claimState{uid: w.id("claim")}
+			w.claims[n] = &claimState{uid: w.id("claim"), size: w.set.Storage, capacity: w.set.Storage}
 		}
 		if w.pods[n] == nil && !w.claims[n].leaving {
 			w.pods[n] = &podState{uid: w.id("pod"), revision: w.set.Revision}
@@ -115,6 +128,11 @@ func (w *world) runStatefulSet() {
 	for _, n := range sorted(w.pods) {
 		if n >= w.set.Replicas {
 			w.pods[n].leaving = true
+		}
+	}
+	for _, n := range sorted(w.claims) {
+		if c := w.claims[n]; c.capacity.Cmp(c.size) < 0 && w.rng.IntN(3) == 0 {
+			c.capacity = c.size
 		}
 	}
 }
@@ -126,13 +144,16 @@ func (w *world) runMember(n int32) {
 		p.running = false
 		return
 	}
+	if !p.running {
+		c.boot++
+	}
 	p.running = true
 	if c.member == "" {
 		c.member = w.id("m")
 	}
 	if g := w.groups[c.cluster]; g != nil && !c.corrupt {
 		if _, member := (&Membership{Members: g.members}).Find(c.member); !member && g.leader != "" {
-			*c = claimState{uid: c.uid, annotated: c.annotated, leaving: c.leaving, member: w.id("m")}
+			*c = claimState{uid: c.uid, annotated: c.annotated, leaving: c.leaving, member: w.id("m"), size: c.size, capacity: c.capacity, boot: c.boot}
 		}
 	}
 }
@@ -221,7 +242,11 @@ func (w *world) observe() Observation {
 	}
 	for _, n := range sorted(w.claims) {
 		c := w.claims[n]
-		o.Claims = append(o.Claims, Claim{Name: "data-" + w.want.Pod(n), UID: c.uid, Pod: w.want.Pod(n), Member: c.annotated, Leaving: c.leaving})
+		claim := Claim{Name: "data-" + w.want.Pod(n), UID: c.uid, Pod: w.want.Pod(n), Member: c.annotated, Leaving: c.leaving, Size: c.size, Capacity: c.capacity, Bound: true}
+		if w.rigid && o.Enlarges(w.want, claim) {
+			claim.Refusal = "forbidden"
+		}
+		o.Claims = append(o.Claims, claim)
 	}
 	return o
 }
@@ -237,13 +262,17 @@ func (w *world) pod(n int32) Pod {
 	if !p.running || w.silent[n] {
 		return seen
 	}
-	r := &Report{Member: c.member, State: Unjoined, Version: "v1"}
+	r := &Report{Member: c.member, State: Unjoined, Version: "v1", Boot: c.boot}
+	if c.disk.LowBytes > 0 {
+		r.Disk = &c.disk
+	}
 	seen.Report = r
 	switch {
 	case c.corrupt:
 		r.State = Corrupt
 	case g != nil:
 		r.State, r.Cluster, r.Term, r.Open, r.Ready = Joined, g.id, g.term, g.open, seen.Ready
+		r.Last, r.Commit, r.NoSpace = g.index, g.index, c.disk.Low && g.leader == c.member
 		r.Membership, r.Quorate, r.Leads = g.membership(), g.leader != "", g.leader == c.member
 		if r.Leads {
 			r.Peers = map[string]Peer{}
@@ -285,7 +314,13 @@ func (w *world) perform(s Step) {
 	case Apply:
 		w.stale = false
 		if w.set == nil {
-			w.set = &Set{Revision: "r1"}
+			w.set = &Set{Revision: "r1", UID: "set", Storage: w.want.Storage}
+			if w.orphaned != nil {
+				w.set.Revision = w.orphaned.Revision
+			}
+		}
+		if w.set.Storage.Cmp(s.Storage) != 0 {
+			w.breaks("%s changes the size of new volumes from %s", s, w.set.Storage.String())
 		}
 		w.set.Replicas, w.guard = s.Replicas, &s.Guard
 	case Scale:
@@ -297,6 +332,10 @@ func (w *world) perform(s Step) {
 	case Annotate:
 		n, _ := w.want.Ordinal(s.Claim.Pod)
 		w.claims[n].annotated = s.Pod.Report.Member
+	case Enlarge:
+		w.enlarge(s)
+	case Orphan:
+		w.orphan(s)
 	case Evict, Remove:
 		w.disrupt(s)
 	case Drop:
@@ -304,6 +343,29 @@ func (w *world) perform(s Step) {
 	default:
 		w.request(s)
 	}
+}
+
+func (w *world) enlarge(s Step) {
+	n, _ := w.want.Ordinal(s.Claim.Pod)
+	c := w.claims[n]
+	switch {
+	case c == nil || c.uid != s.Claim.UID:
+	case w.rigid:
+		w.breaks("%s: it may not grow", s)
+	case c.size.Cmp(w.want.Storage) >= 0:
+		w.breaks("%s: it is large enough", s)
+	default:
+		c.size = w.want.Storage
+	}
+}
+
+func (w *world) orphan(s Step) {
+	for n := range w.set.Replicas {
+		if c := w.claims[n]; c == nil || c.capacity.Cmp(w.want.Storage) < 0 {
+			w.breaks("%s before volume %d has grown", s, n)
+		}
+	}
+	w.orphaned, w.set = w.set, nil
 }
 
 func (w *world) latch(l *LatchChange) {

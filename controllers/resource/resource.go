@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 
+	quantity "k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -29,6 +30,8 @@ type Sizes struct {
 	Replicas int32
 	// Guard is the disruption budget's minAvailable.
 	Guard int32
+	// Storage is the size of new volumes; zero means the spec's. A StatefulSet keeps the one it was made with.
+	Storage quantity.Quantity
 }
 
 // Defaults are what the operator fills in where a RaftCluster says nothing.
@@ -39,7 +42,7 @@ type Defaults struct {
 
 // All are the objects of a RaftCluster, in the order in which they are applied.
 func All(c *api.RaftCluster, d Defaults, s Sizes) ([]client.Object, error) {
-	objects := []client.Object{ServiceAccount(c), PeerService(c), ClientService(c), DisruptionBudget(c, s.Guard), StatefulSet(c, d, s.Replicas)}
+	objects := []client.Object{ServiceAccount(c), PeerService(c), ClientService(c), DisruptionBudget(c, s.Guard), StatefulSet(c, d, s)}
 	for _, o := range objects {
 		if err := sign(c, o); err != nil {
 			return nil, err

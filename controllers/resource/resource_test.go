@@ -68,7 +68,7 @@ func load(t *testing.T, file string) *api.RaftCluster {
 func TestOwnLabelsWin(t *testing.T) {
 	c := load(t, "testdata/demo.cr.yaml")
 	c.Spec.Labels = map[string]string{api.LabelCluster: "other", api.LabelInstance: "other", "team": "blue"}
-	got := StatefulSet(c, Defaults{}, 3).Spec.Template.Labels
+	got := StatefulSet(c, Defaults{}, Sizes{Replicas: 3}).Spec.Template.Labels
 	if got[api.LabelCluster] != "demo" || got[api.LabelInstance] != "demo" || got["team"] != "blue" {
 		t.Errorf("labels of the Pods: %v", got)
 	}
@@ -96,7 +96,7 @@ func signature(t *testing.T, c *api.RaftCluster) string {
 func TestSpreadFillsInTheSelector(t *testing.T) {
 	c := load(t, "testdata/demo.cr.yaml")
 	c.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{MaxSkew: 1, TopologyKey: "rack", WhenUnsatisfiable: corev1.DoNotSchedule}}
-	got := StatefulSet(c, Defaults{}, 3).Spec.Template.Spec.TopologySpreadConstraints
+	got := StatefulSet(c, Defaults{}, Sizes{Replicas: 3}).Spec.Template.Spec.TopologySpreadConstraints
 	if len(got) != 1 || got[0].TopologyKey != "rack" || got[0].LabelSelector.MatchLabels[api.LabelCluster] != "demo" {
 		t.Errorf("spread: %+v", got)
 	}

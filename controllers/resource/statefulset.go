@@ -6,6 +6,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	quantity "k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -21,7 +22,7 @@ const dataDir = "/var/lib/raftsman"
 
 // StatefulSet runs the members. All Pods start at once, because members need each other to be born; and
 // only the operator replaces a Pod, because only it knows who leads.
-func StatefulSet(c *api.RaftCluster, d Defaults, replicas int32) *appsv1.StatefulSet {
+func StatefulSet(c *api.RaftCluster, d Defaults, s Sizes) *appsv1.StatefulSet {
 	deleted := appsv1.RetainPersistentVolumeClaimRetentionPolicyType
 	if c.Spec.Storage.Retention.WhenDeleted == api.Delete {
 		deleted = appsv1.DeletePersistentVolumeClaimRetentionPolicyType
@@ -30,7 +31,7 @@ func StatefulSet(c *api.RaftCluster, d Defaults, replicas int32) *appsv1.Statefu
 		TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "StatefulSet"},
 		ObjectMeta: meta(c, c.Name),
 		Spec: appsv1.StatefulSetSpec{
-			Replicas:            &replicas,
+			Replicas:            &s.Replicas,
 			ServiceName:         PeerServiceName(c),
 			PodManagementPolicy: appsv1.ParallelPodManagement,
 			UpdateStrategy:      appsv1.StatefulSetUpdateStrategy{Type: appsv1.OnDeleteStatefulSetStrategyType},
@@ -39,7 +40,7 @@ func StatefulSet(c *api.RaftCluster, d Defaults, replicas int32) *appsv1.Statefu
 				WhenDeleted: deleted, WhenScaled: appsv1.RetainPersistentVolumeClaimRetentionPolicyType,
 			},
 			Selector:             &metav1.LabelSelector{MatchLabels: Selector(c)},
-			VolumeClaimTemplates: []corev1.PersistentVolumeClaim{claim(c)},
+			VolumeClaimTemplates: []corev1.PersistentVolumeClaim{claim(c, s.Storage)},
 			Template: corev1.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{Labels: versioned(labels(c, c.Spec.Labels), image(c, d)), Annotations: c.Spec.Annotations},
 				Spec:       pod(c, d),
@@ -48,7 +49,10 @@ func StatefulSet(c *api.RaftCluster, d Defaults, replicas int32) *appsv1.Statefu
 	}
 }
 
-func claim(c *api.RaftCluster) corev1.PersistentVolumeClaim {
+func claim(c *api.RaftCluster, size quantity.Quantity) corev1.PersistentVolumeClaim {
+	if size.IsZero() {
+		size = c.Spec.Storage.Size
+	}
 	mode := c.Spec.Storage.AccessMode
 	if mode == "" {
 		mode = corev1.ReadWriteOnce
@@ -58,7 +62,7 @@ func claim(c *api.RaftCluster) corev1.PersistentVolumeClaim {
 		Spec: corev1.PersistentVolumeClaimSpec{
 			AccessModes:      []corev1.PersistentVolumeAccessMode{mode},
 			StorageClassName: c.Spec.Storage.ClassName,
-			Resources:        corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: c.Spec.Storage.Size}},
+			Resources:        corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: size}},
 		},
 	}
 }

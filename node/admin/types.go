@@ -132,8 +132,10 @@ type Divergence struct {
 type Disk struct {
 	FreeBytes int64 `json:"freeBytes"`
 	SizeBytes int64 `json:"sizeBytes"`
-	Low       bool  `json:"low,omitempty"`
-	Out       bool  `json:"out,omitempty"`
+	// LowBytes is the free space below which Low is said.
+	LowBytes int64 `json:"lowBytes,omitempty"`
+	Low      bool  `json:"low,omitempty"`
+	Out      bool  `json:"out,omitempty"`
 }
 
 // Membership is the configuration in force on the member that reports it.

@@ -51,6 +51,7 @@
   - statefulsets
   verbs:
   - create
+  - delete
   - get
   - list
   - patch
