@@ -58,6 +58,7 @@ metadata: {name: "devcluster:provisioner"}
 rules:
 - {apiGroups: [""], resources: [persistentvolumes], verbs: [get, list, watch, create, delete, update, patch]}
 - {apiGroups: [""], resources: [persistentvolumeclaims], verbs: [get, list, watch, update]}
+- {apiGroups: [""], resources: [persistentvolumeclaims/status], verbs: [update]}
 - {apiGroups: [""], resources: [nodes], verbs: [get, list, watch]}
 - {apiGroups: [storage.k8s.io], resources: [storageclasses], verbs: [get, list, watch]}
 - {apiGroups: ["", events.k8s.io], resources: [events], verbs: [create, update, patch]}
@@ -76,6 +77,7 @@ metadata:
 provisioner: %s
 volumeBindingMode: WaitForFirstConsumer
 reclaimPolicy: Delete
+allowVolumeExpansion: true
 `, storageClass, provisionerName)},
 	}
 }

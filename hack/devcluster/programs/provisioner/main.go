@@ -2,6 +2,7 @@
 // scheduler has chosen for the first Pod that uses it, under --root/NODE/, and the volume says that it
 // lives there (node affinity). The directory is open to every user, so that a Pod that is not root can
 // write it. Claims of mode ReadWriteOncePod are served like any other: Kubernetes itself enforces the mode.
+// A claim that asks for more gets it within a second.
 package main
 
 import (
@@ -90,6 +91,7 @@ func run(ctx context.Context, kubeconfig, name, root string) error {
 	if err != nil {
 		return fmt.Errorf("make a client from %s: %w", kubeconfig, err)
 	}
+	go resize(ctx, client, name)
 	controller.NewProvisionController(ctx, client, name, directories{root: root},
 		controller.LeaderElection(false), // there is one of us for each cluster
 	).Run(ctx)
