@@ -45,6 +45,10 @@ func TestEndToEnd(t *testing.T) {
 		{"stopped member: catches up by snapshot, states are equal", s.stoppedLong, false},
 		{"stale addresses: members find each other through the headless service", s.staleAddresses, false},
 		{"roll: a changed template reaches every member, the leader last", s.roll, false},
+		{"volumes grow: under load, and no Pod is touched", s.growVolumes, false},
+		{"volumes damaged: pod-0's and another's, the members are replaced", s.volumesDamaged, false},
+		{"disk full: told before it hurts, and all is well with space", s.diskFull, false},
+		{"quorum lost: told in seconds with what is on every disk, and left alone", s.quorumLost, false},
 		{"hibernate: to none and back, with all data", s.hibernate, false},
 		{"columns: kubectl get shows them", s.columns, false},
 		{"manifest: the one-file install works, after helm uninstall", s.manifest, false},
@@ -63,6 +67,7 @@ func TestEndToEnd(t *testing.T) {
 			t.Fatalf("%s failed: nothing else can work", x.name)
 		}
 	}
+	t.Run("rights: the operator's role and the audit log agree, both ways", s.rights)
 	t.Run("vocabulary: what this suite answers for was seen", s.vocabulary)
 	s.say("all scenarios took %v", time.Since(began).Round(time.Second))
 }

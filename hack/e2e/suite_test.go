@@ -61,16 +61,16 @@ func begin(t *testing.T) *suite {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &suite{repo: repo, dir: filepath.Join(cache, "raftsman", "e2e"), out: os.Stderr, seen: kube.NewSightings()}
+	cluster := os.Getenv("RAFTSMAN_E2E_CLUSTER")
+	if cluster == "" {
+		cluster = "e2e"
+	}
+	s := &suite{repo: repo, dir: filepath.Join(cache, "raftsman", "e2e", cluster), out: os.Stderr, seen: kube.NewSightings()}
 	if err := os.MkdirAll(s.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	s.version = appVersion(t, repo)
 	s.image = "raftsman.dev/raftsman:" + s.version
-	cluster := os.Getenv("RAFTSMAN_E2E_CLUSTER")
-	if cluster == "" {
-		cluster = "e2e"
-	}
 	s.say("building the programs and starting cluster %s", cluster)
 	if s.dev, err = kube.BuildDev(ctx, repo, s.dir, cluster, s.out); err != nil {
 		t.Fatal(err)
@@ -81,12 +81,17 @@ func begin(t *testing.T) *suite {
 			t.Fatal(err)
 		}
 	}
-	if _, err := s.dev.Run(ctx, "up", "--nodes", "3"); err != nil {
+	flags, err := s.audited()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.dev.Run(ctx, append([]string{"up", "--nodes", "3"}, flags...)...); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.connect(ctx); err != nil {
 		t.Fatal(err)
 	}
+	s.restrict(t, home, system)
 	if err := s.images(ctx); err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,7 @@ func expected() []string {
 		"EventMemberAdded", "EventMemberPromoted", "EventMemberRemoved", "EventMemberReplaced", "EventLeadershipTransferred",
 		"EventScaleUp", "EventScaleDown", "EventQuorumLost", "EventQuorumRestored",
 		"ReasonRollingUpdate", "EventPodRolled", "EventRollingUpdateStarted", "EventRollingUpdateCompleted", "ReasonHibernated",
+		"ReasonExpandingVolumes", "ReasonVolumeExpansionRefused", "ReasonLowDiskSpace", "EventVolumeExpanded",
 	}
 }
 
