@@ -12,7 +12,17 @@ func strangers(_ Spec, seen Observation) (Step, bool) {
 	if seen.Latched.ClusterID == "" {
 		return Step{}, false
 	}
+	first := map[string]string{}
 	for _, p := range seen.Pods {
+		if other := first[p.id()]; other != "" {
+			return Step{
+				Kind: Rest, Reason: api.ReasonClusterIDMismatch, Stalled: api.ReasonClusterIDMismatch,
+				Why: fmt.Sprintf("%s and %s both hold member %s: the volume of one is a copy, and two must never act as one; delete the copy's claim and Pod", other, p.Name, p.id()),
+			}, true
+		}
+		if p.id() != "" {
+			first[p.id()] = p.Name
+		}
 		if p.Report != nil && p.Report.State == Joined && p.Report.Cluster != seen.Latched.ClusterID {
 			return Step{
 				Kind: Rest, Reason: api.ReasonClusterIDMismatch, Stalled: api.ReasonClusterIDMismatch,
@@ -21,6 +31,14 @@ func strangers(_ Spec, seen Observation) (Step, bool) {
 		}
 	}
 	return Step{}, false
+}
+
+// id is the member that lives in a Pod on sound data; empty when there is none or it does not answer.
+func (p Pod) id() string {
+	if p.Report == nil || p.Report.State != Joined {
+		return ""
+	}
+	return p.Report.Member
 }
 
 // adopt takes over members that already share a cluster when status knows of none.
