@@ -40,12 +40,14 @@ type census struct {
 	elected    <-chan struct{}
 	conditions *prometheus.Desc
 	members    *prometheus.Desc
+	disks      *prometheus.Desc
 }
 
 func newCensus(objects client.Reader, elected <-chan struct{}) *census {
 	return &census{
 		objects: objects, elected: elected,
 		conditions: prometheus.NewDesc("raftsman_cluster_condition", "1 while a condition of a RaftCluster is True, else 0.", []string{"namespace", "name", "condition"}, nil),
+		disks:      prometheus.NewDesc("raftsman_cluster_disks", "Members of a RaftCluster whose disk is in a state: ok, filling, low or full.", []string{"namespace", "name", "state"}, nil),
 		members:    prometheus.NewDesc("raftsman_cluster_members", "Members of a RaftCluster: desired, ready, voter or learner.", []string{"namespace", "name", "kind"}, nil),
 	}
 }
@@ -54,6 +56,7 @@ func newCensus(objects client.Reader, elected <-chan struct{}) *census {
 func (c *census) Describe(descriptions chan<- *prometheus.Desc) {
 	descriptions <- c.conditions
 	descriptions <- c.members
+	descriptions <- c.disks
 }
 
 // Collect tells it. The cache answers at once; what it cannot answer is left out.
@@ -90,5 +93,14 @@ func (c *census) tell(r *api.RaftCluster, metrics chan<- prometheus.Metric) {
 	}
 	for kind, n := range counts {
 		metrics <- prometheus.MustNewConstMetric(c.members, prometheus.GaugeValue, float64(n), r.Namespace, r.Name, kind)
+	}
+	disks := map[string]int{"ok": 0, "filling": 0, "low": 0, "full": 0}
+	for _, m := range r.Status.Members {
+		if m.Disk != "" {
+			disks[m.Disk]++
+		}
+	}
+	for state, n := range disks {
+		metrics <- prometheus.MustNewConstMetric(c.disks, prometheus.GaugeValue, float64(n), r.Namespace, r.Name, state)
 	}
 }

@@ -29,6 +29,7 @@ func TestCensus(t *testing.T) {
 	r := api.RaftCluster{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "demo"}}
 	r.Status.ReadyReplicas, r.Status.VotingMembers = 2, 3
 	r.Status.Conditions = []metav1.Condition{{Type: api.ConditionReady, Status: metav1.ConditionFalse}, {Type: api.ConditionReconciling, Status: metav1.ConditionTrue}}
+	r.Status.Members = []api.MemberStatus{{Name: "demo-0", Disk: "ok"}, {Name: "demo-1", Disk: "filling"}, {Name: "demo-2"}}
 	objects, elected := &found{items: []api.RaftCluster{r}}, make(chan struct{})
 	c := newCensus(objects, elected)
 	if n := testutil.CollectAndCount(c); n != 0 {
@@ -41,6 +42,12 @@ func TestCensus(t *testing.T) {
 raftsman_cluster_condition{condition="Ready",name="demo",namespace="a"} 0
 raftsman_cluster_condition{condition="Reconciling",name="demo",namespace="a"} 1
 raftsman_cluster_condition{condition="Stalled",name="demo",namespace="a"} 0
+# HELP raftsman_cluster_disks Members of a RaftCluster whose disk is in a state: ok, filling, low or full.
+# TYPE raftsman_cluster_disks gauge
+raftsman_cluster_disks{name="demo",namespace="a",state="filling"} 1
+raftsman_cluster_disks{name="demo",namespace="a",state="full"} 0
+raftsman_cluster_disks{name="demo",namespace="a",state="low"} 0
+raftsman_cluster_disks{name="demo",namespace="a",state="ok"} 1
 # HELP raftsman_cluster_members Members of a RaftCluster: desired, ready, voter or learner.
 # TYPE raftsman_cluster_members gauge
 raftsman_cluster_members{kind="desired",name="demo",namespace="a"} 3

@@ -14,6 +14,8 @@ type disk struct {
 	member, cluster string
 	// removed says that the running member knows that its group has removed it.
 	removed, corrupt bool
+	// space is what it has left, nil for plenty.
+	space *admin.Disk
 }
 
 // group is a Raft group as one thing that is never wrong about itself: its members share it.
@@ -136,7 +138,7 @@ func (m *member) group() *group { return m.w.groups[m.disk.cluster] }
 func (m *member) Status(_ context.Context, options admin.StatusOptions) (admin.Status, error) {
 	m.w.mu.Lock()
 	defer m.w.mu.Unlock()
-	s := admin.Status{MemberID: m.disk.member, Name: m.name, Version: m.w.version, Boot: m.boot, State: admin.StateUnjoined}
+	s := admin.Status{MemberID: m.disk.member, Name: m.name, Version: m.w.version, Boot: m.boot, State: admin.StateUnjoined, Disk: m.disk.space}
 	g := m.group()
 	switch {
 	case m.disk.corrupt:
@@ -152,6 +154,7 @@ func (m *member) Status(_ context.Context, options admin.StatusOptions) (admin.S
 	if g == nil {
 		return s, nil // the cluster of a stray volume is somewhere else
 	}
+	s.First, s.Last, s.NoSpace = 1, g.commit+1, s.Disk != nil && s.Disk.Low
 	s.Term, s.Commit, s.Open, s.Ready, s.Leader = g.term, g.commit, g.open, m.serves(), g.leader
 	s.Quorate = options.Quorum && g.leader != ""
 	s.Membership = &admin.Membership{Index: g.index, Committed: g.committed, Joint: g.joint, Members: slices.Clone(g.members)}

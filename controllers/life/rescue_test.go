@@ -134,6 +134,17 @@ func TestQuorumLostAndBack(t *testing.T) {
 	if condition(lost, api.ConditionDegraded).Status != metav1.ConditionTrue || condition(lost, api.ConditionReady).Status == metav1.ConditionTrue {
 		t.Errorf("without a quorum: %s", brief(lost))
 	}
+	c.reaches(t, "what is on every disk", func(r *api.RaftCluster) bool {
+		says, told := condition(r, api.ConditionAvailable).Message, 0
+		for _, m := range r.Status.Members {
+			if strings.Contains(says, m.Name) && strings.Contains(says, "holds member "+born[m.Name]) && m.ID == born[m.Name] {
+				told++
+			}
+		}
+		left := slices.IndexFunc(r.Status.Members, func(m api.MemberStatus) bool { return m.Name == "demo-0" })
+		return told == 3 && strings.Contains(says, "demo-2 does not answer") && left >= 0 && r.Status.Members[left].Remains != nil &&
+			r.Status.Members[left].Remains.Boot > 0 && r.Status.Members[left].Remains.Term > 0 && r.Status.Members[left].Remains.LastIndex > 1
+	})
 	set(false)
 	c.ready(t)
 	c.whole(t, 3)
