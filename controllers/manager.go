@@ -169,7 +169,7 @@ func setUp(m manager.Manager, o Options) error {
 	skip := true
 	err = ctrl.NewControllerManagedBy(m).
 		Named("raftcluster").
-		For(&api.RaftCluster{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		For(&api.RaftCluster{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
 		Owns(&appsv1.StatefulSet{}).Owns(&corev1.Service{}).Owns(&corev1.ServiceAccount{}).Owns(&policyv1.PodDisruptionBudget{}).
 		Watches(&corev1.Pod{}, owner).Watches(&corev1.PersistentVolumeClaim{}, owner).
 		WithOptions(controller.Options{MaxConcurrentReconciles: o.Concurrency, SkipNameValidation: &skip}).

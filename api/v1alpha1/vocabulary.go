@@ -75,6 +75,9 @@ const (
 	AnnotationMember = "raftsman.dev/member-id"
 	// AnnotationClaim on a claim is that claim's own UID: one that was copied from another does not count.
 	AnnotationClaim = "raftsman.dev/claim-uid"
+	// AnnotationReplace on a RaftCluster is the ID of a member that a person wants replaced: under a new ID and on a
+	// new volume, which may lie on another node. It says nothing any more when there is no member of that ID.
+	AnnotationReplace = "raftsman.dev/replace-member"
 	// AnnotationApplied on an object is a checksum of what the operator last applied.
 	AnnotationApplied = "raftsman.dev/applied"
 )

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	api "raftsman.dev/api/v1alpha1"
+	"raftsman.dev/node/admin"
 )
 
 // makeClasses makes a default StorageClass whose volumes can grow and one whose volumes cannot.
@@ -172,4 +173,61 @@ func TestVolumesThatCannotGrow(t *testing.T) {
 	}
 	c.ready(t)
 	c.whole(t, 5)
+}
+
+// TestDiskFillsUp tells of a member's disk before writes are refused, once, and takes it back.
+func TestDiskFillsUp(t *testing.T) {
+	c := newCluster(t, "replicas: 3")
+	c.operated(t)
+	c.ready(t)
+	leave := func(free int64, low bool) {
+		c.suite.world.look(c.namespace, func(_ *group, members map[string]*process) {
+			members["demo-1"].member.disk.space = &admin.Disk{FreeBytes: free, SizeBytes: 1000, LowBytes: 100, Low: low}
+		})
+	}
+	degraded := func(says string) func(*api.RaftCluster) bool {
+		return func(r *api.RaftCluster) bool {
+			is := condition(r, api.ConditionDegraded)
+			return is.Status == metav1.ConditionTrue && is.Reason == api.ReasonLowDiskSpace && strings.Contains(is.Message, says)
+		}
+	}
+	leave(150, false)
+	r := c.reaches(t, "the disk fills up", degraded("demo-1 is filling"))
+	if condition(r, api.ConditionReady).Status != metav1.ConditionTrue {
+		t.Errorf("a disk that fills up makes the cluster unready: %s", brief(r))
+	}
+	version := c.settled(t).ResourceVersion
+	leave(140, false)
+	c.stays(t, 3*time.Second, version)
+	leave(50, true)
+	c.reaches(t, "the disk is low", degraded("demo-1 is low"))
+	leave(900, false)
+	c.reaches(t, "the disk has space", func(r *api.RaftCluster) bool {
+		return condition(r, api.ConditionDegraded).Status == metav1.ConditionFalse
+	})
+}
+
+// TestReplacedAsAnnotated has a member replaced, the one that leads: under a new ID, on another volume, and only it.
+func TestReplacedAsAnnotated(t *testing.T) {
+	c := newCluster(t, "replicas: 3")
+	c.operated(t)
+	leader := c.ready(t).Status.Leader
+	born, claims := c.suite.world.ids(c.namespace), map[string]types.UID{}
+	for _, claim := range c.claims(t) {
+		claims[claim.Name] = claim.UID
+	}
+	c.kubectl(t, "annotate", "raftcluster/"+c.name, api.AnnotationReplace+"="+born[leader])
+	c.replaced(t, leader, born[leader])
+	c.whole(t, 3)
+	for name, id := range c.suite.world.ids(c.namespace) {
+		if (id == born[name]) == (name == leader) {
+			t.Errorf("%s was %s and is %s", name, born[name], id)
+		}
+	}
+	for _, claim := range c.claims(t) {
+		if (claim.UID == claims[claim.Name]) == (claim.Name == "data-"+leader) {
+			t.Errorf("%s was %s and is %s", claim.Name, claims[claim.Name], claim.UID)
+		}
+	}
+	c.stays(t, 3*time.Second, c.settled(t).ResourceVersion) // the annotation says nothing any more
 }

@@ -80,6 +80,7 @@ func wanted(c *api.RaftCluster) plan.Spec {
 		Deleting:    c.DeletionTimestamp != nil,
 		KeepVolumes: c.Spec.Storage.Retention.WhenScaled == api.Retain,
 		Storage:     c.Spec.Storage.Size,
+		Replace:     c.Annotations[api.AnnotationReplace],
 	}
 }
 

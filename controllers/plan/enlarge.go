@@ -105,7 +105,8 @@ func enlarging(want Spec, seen Observation) (Step, bool) {
 		}
 		return s, true
 	}
-	return Step{}, false
+	s.Why = "waiting until the StatefulSet has let its Pods go and is made anew"
+	return s, seen.Set.Leaving || seen.Set.Storage.Cmp(want.Storage) < 0
 }
 
 // volumeSize is the largest size that a claim in use asks for; zero when there is none.

@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +52,8 @@ func (w *world) finished() error {
 		return fmt.Errorf("%d Pods", len(w.pods))
 	case len(w.claims) != int(w.want.Replicas) && !w.want.KeepVolumes:
 		return fmt.Errorf("%d claims", len(w.claims))
+	case slices.Contains(voters, w.want.Replace) && len(voters) > 2:
+		return fmt.Errorf("%s was to be replaced", w.want.Replace)
 	case *w.guard != quorum(len(voters)):
 		return fmt.Errorf("the budget keeps %d of %d", *w.guard, len(voters))
 	case w.latched.Operation != nil:
@@ -93,7 +96,12 @@ func (w *world) finished() error {
 func (w *world) fault() string {
 	sizes := []int32{1, 3, 5, 7}
 	n := int32(w.rng.IntN(max(1, len(w.pods))))
-	switch w.rng.IntN(13) {
+	switch w.rng.IntN(14) {
+	case 13:
+		if c := w.claims[n]; c != nil {
+			w.want.Replace = c.member
+			return fmt.Sprintf("%s of disk %d is to be replaced", c.member, n)
+		}
 	case 11:
 		w.want.Storage.Add(resource.MustParse("1Gi"))
 		return fmt.Sprintf("storage=%s", w.want.Storage.String())
@@ -193,6 +201,9 @@ func runSeed(t *testing.T, seed uint64, seenEvents map[string]int, seenKinds map
 	}
 	clear(w.silent)
 	w.rigid = false
+	if w.want.Replicas < 3 {
+		w.want.Replace = "" // nobody can be done without
+	}
 	for _, set := range []*Set{w.set, w.orphaned} {
 		if set != nil && w.bad[set.Revision] {
 			set.Revision = w.id("r")

@@ -22,7 +22,7 @@ var rules = []rule{
 	deleting, paused, strangers, adopt, objects, enlarge, hibernate, wake,
 	dead, sizeBeforeBirth, abandon, birth, form, restore, awaitQuorum,
 	finishMembership, initialize, open, annotate,
-	stale, corrupt, removed, learn, replace, retire, shrink, raise, grow, lower, volumes, relax, recast, roll, settle, enlarging,
+	stale, corrupt, vacate, removed, learn, replace, retire, shrink, raise, grow, lower, volumes, relax, relocate, recast, roll, settle, unmoved, enlarging,
 }
 
 // Next is the one step to take now. It is Rest when the cluster is as wanted or nothing may be done.

@@ -23,6 +23,8 @@ type Spec struct {
 	Deleting bool
 	// KeepVolumes keeps the volumes of members removed by scaling in.
 	KeepVolumes bool
+	// Replace is the ID of a member that a person wants replaced; empty for none.
+	Replace string
 	// Storage is the size of each member's volume.
 	Storage resource.Quantity
 }

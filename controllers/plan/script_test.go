@@ -28,6 +28,8 @@ import (
 //	storage size=N                   another size of volumes
 //	disk at=N free=N                 what is left on a disk whose lower bound is 100
 //	volumes rigid|elastic            whether volumes may grow
+//	copy disk=N from=N               the data of one disk is put on another
+//	replace disk=N                   a person wants the member of a disk replaced
 //	forget                           status is lost
 //	status                           what status says
 func TestScripts(t *testing.T) {
@@ -100,12 +102,18 @@ func (w *world) script(t *testing.T, d *datadriven.TestData) string {
 		free := int64(0)
 		d.ScanArgs(t, "free", &free)
 		w.claims[at].disk = Disk{FreeBytes: free, LowBytes: 100, Low: free < 100, Out: free < 25}
+	case "replace":
+		w.want.Replace = w.claims[at].member
 	case "storage":
 		var size string
 		d.ScanArgs(t, "size", &size)
 		w.want.Storage = quantity.MustParse(size)
 	case "volumes":
 		w.rigid = d.HasArg("rigid")
+	case "copy":
+		from := 0
+		d.ScanArgs(t, "from", &from)
+		w.claims[at].member, w.claims[at].cluster = w.claims[int32(from)].member, w.claims[int32(from)].cluster
 	case "forget":
 		w.latched = Latched{}
 	case "status":

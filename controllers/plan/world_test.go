@@ -114,7 +114,12 @@ func (w *world) runStatefulSet() {
 			delete(w.claims, n)
 		}
 	}
-	if w.set == nil {
+	w.runVolumes()
+	if w.set != nil && w.set.Leaving && w.rng.IntN(2) == 0 {
+		w.set.Leaving = false
+		w.orphaned, w.set = w.set, nil
+	}
+	if w.set == nil || w.set.Leaving {
 		return
 	}
 	for n := range w.set.Replicas {
@@ -130,6 +135,9 @@ func (w *world) runStatefulSet() {
 			w.pods[n].leaving = true
 		}
 	}
+}
+
+func (w *world) runVolumes() {
 	for _, n := range sorted(w.claims) {
 		if c := w.claims[n]; c.capacity.Cmp(c.size) < 0 && w.rng.IntN(3) == 0 {
 			c.capacity = c.size
@@ -311,20 +319,11 @@ func (w *world) perform(s Step) {
 		w.events[s.Event]++
 	}
 	switch s.Kind {
-	case Apply:
-		w.stale = false
-		if w.set == nil {
-			w.set = &Set{Revision: "r1", UID: "set", Storage: w.want.Storage}
-			if w.orphaned != nil {
-				w.set.Revision = w.orphaned.Revision
-			}
+	case Apply, Scale:
+		if w.set != nil && w.set.Leaving {
+			return // it cannot be changed any more
 		}
-		if w.set.Storage.Cmp(s.Storage) != 0 {
-			w.breaks("%s changes the size of new volumes from %s", s, w.set.Storage.String())
-		}
-		w.set.Replicas, w.guard = s.Replicas, &s.Guard
-	case Scale:
-		w.set.Replicas = s.Replicas
+		w.resize(s)
 	case Protect:
 		w.guard = &s.Guard
 	case Latch:
@@ -342,6 +341,23 @@ func (w *world) perform(s Step) {
 		w.drop(s)
 	default:
 		w.request(s)
+	}
+}
+
+// resize applies the StatefulSet, and with Apply all other objects.
+func (w *world) resize(s Step) {
+	if w.set == nil {
+		w.set = &Set{Revision: "r1", UID: "set", Storage: w.want.Storage}
+		if w.orphaned != nil {
+			w.set.Revision = w.orphaned.Revision
+		}
+	}
+	if w.set.Storage.Cmp(s.Storage) != 0 {
+		w.breaks("%s changes the size of new volumes from %s", s, w.set.Storage.String())
+	}
+	w.set.Replicas = s.Replicas
+	if s.Kind == Apply {
+		w.stale, w.guard = false, &s.Guard
 	}
 }
 
@@ -365,7 +381,7 @@ func (w *world) orphan(s Step) {
 			w.breaks("%s before volume %d has grown", s, n)
 		}
 	}
-	w.orphaned, w.set = w.set, nil
+	w.set.Leaving = true
 }
 
 func (w *world) latch(l *LatchChange) {
