@@ -126,14 +126,13 @@ func (t *truth) readBack(h *host) {
 		t.read(h, m.base+1)
 		return
 	}
-	if repaired != m.repaired {
-		m.repaired = repaired
-		t.read(h, m.base+1)
-	}
-	if n == 0 {
+	from := max(m.base+1, before-min(before, n)+1)
+	if repaired != m.repaired { // it may be anywhere, and entries of the same turn may have cut the end off
+		m.repaired, from = repaired, m.base+1
+	} else if n == 0 {
 		return
 	}
-	dropped := t.read(h, max(m.base+1, before-min(before, n)+1))
+	dropped := t.read(h, from)
 	if m.end() < before { // truncated: what is new may begin anywhere
 		dropped = true
 		t.read(h, m.base+1)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"regexp"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"sync"
@@ -127,6 +128,11 @@ func run(t *testing.T, seed uint64, tell func(string)) Report {
 	t.Helper()
 	weather := Draw(rand.New(rand.NewPCG(seed, 0xfade)))
 	weather.Pebble = *pebble
+	defer func() { // a panic must not take the seed with it
+		if p := recover(); p != nil {
+			t.Errorf("panic: %v\n%s\nweather %+v\nagain: make sim SEED=%d", p, debug.Stack(), weather, seed)
+		}
+	}()
 	r, err := Run(seed, weather, tell)
 	if err == nil {
 		err = linearizable(r)
