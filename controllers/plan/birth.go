@@ -68,15 +68,24 @@ func adopt(_ Spec, seen Observation) (Step, bool) {
 	}, true
 }
 
-// sizeBeforeBirth follows the spec while there is no cluster yet. It takes away only Pods that say they are
-// empty.
+// sizeBeforeBirth follows the spec while no cluster is known. It takes away only Pods that say they are empty, and it
+// starts those, too, whose volume holds the data of a member: the cluster may be there already, under a status that
+// was lost.
 func sizeBeforeBirth(want Spec, seen Observation) (Step, bool) {
-	if seen.Latched.ClusterID != "" || seen.Set.Replicas == want.Replicas {
+	if seen.Latched.ClusterID != "" {
 		return Step{}, false
 	}
 	s := Step{Kind: Scale, Reason: api.ReasonWaitingForFirstMember, Replicas: want.Replicas, Operation: api.OperationForm, Why: "starting the wanted number of Pods"}
+	for _, c := range seen.Claims {
+		if o, ok := want.Ordinal(c.Pod); ok && c.Member != "" && o >= s.Replicas {
+			s.Replicas, s.Why = o+1, fmt.Sprintf("the volume %s holds the data of member %s: starting its Pod", c.Name, c.Member)
+		}
+	}
+	if seen.Set.Replicas == s.Replicas {
+		return Step{}, false
+	}
 	for _, p := range seen.Pods {
-		if !want.wanted(p.Name) && (p.Report == nil || p.Report.State != Unjoined) {
+		if o, ok := want.Ordinal(p.Name); (!ok || o >= s.Replicas) && (p.Report == nil || p.Report.State != Unjoined) {
 			s.Kind, s.Why = Wait, fmt.Sprintf("%s is not wanted but does not say that it is empty", p.Name)
 		}
 	}

@@ -182,8 +182,11 @@ func volumes(want Spec, seen Observation) (Step, bool) {
 // relax brings the disruption budget to what the present voters need.
 func relax(_ Spec, seen Observation) (Step, bool) {
 	need := guardOf(seen.Membership())
+	if *seen.Guard == need {
+		return Step{}, false
+	}
 	return Step{
 		Kind: Protect, Reason: api.ReasonApplyingObjects, Guard: need, Operation: seen.ongoing(),
 		Why: fmt.Sprintf("the disruption budget must keep %d voters", need),
-	}, *seen.Guard != need
+	}, true
 }

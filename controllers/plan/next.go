@@ -168,8 +168,11 @@ func restore(want Spec, seen Observation) (Step, bool) {
 	} else {
 		s.Replicas = standing(want, seen)
 	}
+	if seen.Set.Replicas >= s.Replicas {
+		return Step{}, false
+	}
 	s.Why = fmt.Sprintf("the StatefulSet has been lowered to %d, and its members need %d Pods", seen.Set.Replicas, s.Replicas)
-	return s, seen.Set.Replicas < s.Replicas
+	return s, true
 }
 
 // dead removes Pods of an old template in which nothing lives, so that a bad template can be reverted. A

@@ -66,7 +66,10 @@ func retire(want Spec, seen Observation) (Step, bool) {
 			Kind: Evict, Reason: api.ReasonReplacingMember, Pod: p, Operation: api.OperationReplace, Event: api.EventPodRolled,
 			Why: fmt.Sprintf("volume %s is being deleted: replacing its member while the others are healthy", claim.Name),
 		}
-		if p.Name == leader.Name {
+		if need := guardOf(leader.Report.Membership); *seen.Guard > need {
+			// It was raised for a growth that has not come yet, and would refuse the eviction for ever.
+			s.Kind, s.Guard, s.Event = Protect, need, ""
+		} else if p.Name == leader.Name {
 			s = handOver(seen, leader, without(voters, []string{p.Report.Member}), s)
 		}
 		return s, s.Kind != Wait

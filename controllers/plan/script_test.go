@@ -3,13 +3,13 @@ package plan
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/cockroachdb/datadriven"
 	"k8s.io/apimachinery/pkg/api/meta"
-	quantity "k8s.io/apimachinery/pkg/api/resource"
 
 	api "raftsman.dev/api/v1alpha1"
 )
@@ -22,14 +22,10 @@ import (
 //	want replicas=N [paused]         another spec
 //	template NAME [bad]              a new Pod template
 //	lower replicas=N                 somebody else scales the StatefulSet
+//	guard N                          somebody else sets the budget
 //	unclaim disk=N                   somebody deletes the claim; it goes with its Pod
 //	lose disk=N | damage disk=N | delete pod=N | silence pod=N | hear pod=N
 //	stray pod=N cluster=ID           the Pod comes up with the data of another cluster
-//	storage size=N                   another size of volumes
-//	disk at=N free=N                 what is left on a disk whose lower bound is 100
-//	volumes rigid|elastic            whether volumes may grow
-//	copy disk=N from=N               the data of one disk is put on another
-//	replace disk=N                   a person wants the member of a disk replaced
 //	forget                           status is lost
 //	status                           what status says
 func TestScripts(t *testing.T) {
@@ -41,6 +37,7 @@ func TestScripts(t *testing.T) {
 				d.MaybeScanArgs(t, "seed", &seed)
 				d.MaybeScanArgs(t, "replicas", &replicas)
 				w = newWorld(rand.New(rand.NewPCG(seed, seed)), Spec{Name: "db", Replicas: int32(replicas), KeepVolumes: d.HasArg("keep")})
+				w.story = true
 				return ""
 			}
 			before := len(w.log)
@@ -54,11 +51,10 @@ func TestScripts(t *testing.T) {
 }
 
 func (w *world) script(t *testing.T, d *datadriven.TestData) string {
-	n := 0
-	for _, key := range []string{"disk", "pod", "at"} {
-		d.MaybeScanArgs(t, key, &n)
+	at := 0
+	for _, key := range []string{"disk", "pod"} {
+		d.MaybeScanArgs(t, key, &at)
 	}
-	at := int32(n)
 	switch d.Cmd {
 	case "settle":
 		turns := 200
@@ -78,11 +74,17 @@ func (w *world) script(t *testing.T, d *datadriven.TestData) string {
 		d.MaybeScanArgs(t, "replicas", &replicas)
 		w.want.Replicas = int32(replicas)
 	case "template":
-		w.set.Revision = d.CmdArgs[0].Key
-		w.bad[w.set.Revision] = d.HasArg("bad")
+		w.template(d.CmdArgs[0].Key, d.HasArg("bad"))
 	case "lower":
-		d.ScanArgs(t, "replicas", &n)
-		w.set.Replicas = int32(n)
+		replicas := 0
+		d.ScanArgs(t, "replicas", &replicas)
+		w.set.Replicas = int32(replicas)
+	case "guard":
+		budget, err := strconv.Atoi(d.CmdArgs[0].Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		*w.guard = int32(budget)
 	case "unclaim":
 		w.claims[at].leaving = true
 	case "lose":
@@ -97,23 +99,7 @@ func (w *world) script(t *testing.T, d *datadriven.TestData) string {
 		var cluster string
 		d.ScanArgs(t, "cluster", &cluster)
 		w.claims[at].cluster = cluster
-		w.groups[cluster] = &group{id: cluster, index: 1, members: []Member{{ID: w.claims[at].member, Name: w.want.Pod(at), Voter: true}}, caught: map[string]bool{}}
-	case "disk":
-		free := int64(0)
-		d.ScanArgs(t, "free", &free)
-		w.claims[at].disk = Disk{FreeBytes: free, LowBytes: 100, Low: free < 100, Out: free < 25}
-	case "replace":
-		w.want.Replace = w.claims[at].member
-	case "storage":
-		var size string
-		d.ScanArgs(t, "size", &size)
-		w.want.Storage = quantity.MustParse(size)
-	case "volumes":
-		w.rigid = d.HasArg("rigid")
-	case "copy":
-		from := 0
-		d.ScanArgs(t, "from", &from)
-		w.claims[at].member, w.claims[at].cluster = w.claims[int32(from)].member, w.claims[int32(from)].cluster
+		w.groups = append(w.groups, &group{id: cluster, now: &Membership{Index: 1, Committed: true, Members: []Member{{ID: w.claims[at].member, Name: w.names[at], Voter: true}}}})
 	case "forget":
 		w.latched = Latched{}
 	case "status":
@@ -126,22 +112,14 @@ func (w *world) script(t *testing.T, d *datadriven.TestData) string {
 
 // status renders what people see.
 func (w *world) status() string {
-	seen := w.observe()
+	seen := w.observe().seen
 	step := Next(w.want, seen, w.now)
-	s := &api.RaftClusterStatus{Operation: w.latched.Operation, Members: w.members}
+	s := &api.RaftClusterStatus{Operation: w.latched.Operation}
 	Describe(s, 1, w.want, seen, step, w.now)
-	w.members = s.Members
 	var b strings.Builder
 	fmt.Fprintf(&b, "pods %d ready %d updated %d voters %d learners %d leader %q version %q\n", s.Replicas, s.ReadyReplicas, s.UpdatedReplicas, s.VotingMembers, s.Learners, s.Leader, s.Version)
 	for _, m := range s.Members {
-		fmt.Fprintf(&b, "%s %s %s ready=%v lag=%s", m.Name, m.ID, m.Role, m.Ready, m.Lag)
-		if m.Disk != "" {
-			fmt.Fprintf(&b, " disk=%s", m.Disk)
-		}
-		if r := m.Remains; r != nil {
-			fmt.Fprintf(&b, " boot=%d term=%d last=%d commit=%d", r.Boot, r.Term, r.LastIndex, r.CommitIndex)
-		}
-		b.WriteString("\n")
+		fmt.Fprintf(&b, "%s %s %s ready=%v lag=%s\n", m.Name, m.ID, m.Role, m.Ready, m.Lag)
 	}
 	for _, kind := range []string{api.ConditionReady, api.ConditionAvailable, api.ConditionProgressing, api.ConditionDegraded, api.ConditionInitialized, api.ConditionReconciling, api.ConditionStalled} {
 		if c := meta.FindStatusCondition(s.Conditions, kind); c != nil {

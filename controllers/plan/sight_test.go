@@ -1,0 +1,125 @@
+package plan
+
+// sight is what an operator saw at one moment: a copy, because operators remember it while the world goes on.
+type sight struct {
+	want    Spec
+	seen    Observation
+	version int
+	set     Set
+	guard   int32
+	pods    [slots]Pod
+	reports [slots]Report
+	peers   [slots]map[string]Peer
+	claims  [slots]Claim
+}
+
+// observe is what the operator sees. A sight is overwritten after a few more.
+func (w *world) observe() *sight {
+	at := &w.sights[w.looks%len(w.sights)]
+	w.looks++
+	if *at == nil {
+		*at = &sight{}
+	}
+	s := *at
+	s.want, s.version = w.want, w.version
+	s.seen = Observation{Latched: w.latched, Pods: s.pods[:0], Claims: s.claims[:0]}
+	if w.latched.Operation != nil {
+		op := *w.latched.Operation
+		s.seen.Latched.Operation = &op
+	}
+	if w.guard != nil {
+		s.guard = *w.guard
+		s.seen.Guard = &s.guard
+	}
+	if w.stale {
+		s.seen.Outdated = []string{"everything"}
+	}
+	if w.set != nil {
+		s.set = *w.set
+		s.seen.Set = &s.set
+	}
+	for n, p := range w.pods {
+		if p != nil {
+			s.seen.Pods = append(s.seen.Pods, w.pod(s, n))
+		}
+	}
+	for n, c := range w.claims {
+		if c != nil {
+			s.seen.Claims = append(s.seen.Claims, Claim{Name: "data-" + w.names[n], UID: c.uid, Pod: w.names[n], Member: c.annotated, Leaving: c.leaving})
+		}
+	}
+	return s
+}
+
+func (w *world) pod(s *sight, n int) Pod {
+	p, c := w.pods[n], w.claims[n]
+	seen := Pod{Name: w.names[n], UID: p.uid, Revision: p.revision, Leaving: p.leaving, Running: p.running}
+	g := w.group(c.cluster)
+	if g != nil && p.running && !c.corrupt && !c.removed {
+		e, _ := g.now.Find(c.member)
+		seen.Ready = g.open && (e.Voter || e.Outgoing) && g.leader != ""
+	}
+	if !p.running || w.silent[n] {
+		return seen
+	}
+	r := &s.reports[n]
+	*r = Report{Member: c.member, State: Unjoined, Version: "v1"}
+	seen.Report = r
+	switch {
+	case c.corrupt:
+		r.State = Corrupt
+	case c.removed:
+		r.State, r.Cluster = Removed, c.cluster
+	case g != nil:
+		r.State, r.Cluster, r.Term, r.Open, r.Ready = Joined, g.id, g.term, g.open, seen.Ready
+		r.Membership, r.Quorate, r.Leads = g.now, g.leader != "", g.leader == c.member
+		if c.behind && !r.Leads && g.before != nil {
+			r.Membership = g.before
+		}
+		if r.Leads {
+			r.Peers = w.progress(s, g, n)
+		}
+	}
+	return seen
+}
+
+// progress is what the leader in a Pod knows of the others.
+func (w *world) progress(s *sight, g *group, n int) map[string]Peer {
+	if s.peers[n] == nil {
+		s.peers[n] = map[string]Peer{}
+	}
+	peers := s.peers[n]
+	clear(peers)
+	up := w.living(g)
+	for _, e := range g.now.Members {
+		caught := w.caught(e.ID)
+		peers[e.ID] = Peer{Active: up.has(e.ID), Caught: caught, Streaming: caught}
+	}
+	return peers
+}
+
+// faceOf says in one number what a status would tell of a sight, so that a change of it is a write.
+func faceOf(seen Observation) uint64 {
+	face := uint64(len(seen.Pods))
+	mix := func(v uint64) { face = face*1099511628211 ^ v }
+	bit := func(is bool) {
+		if is {
+			mix(1)
+		} else {
+			mix(2)
+		}
+	}
+	for _, p := range seen.Pods {
+		bit(p.Ready && !p.Leaving)
+		bit(seen.outdated(p))
+		bit(p.Report != nil)
+		if p.Report != nil {
+			bit(p.Report.Leads)
+			mix(uint64(len(p.Report.State)))
+			if p.Report.Leads && p.Report.Membership != nil {
+				mix(p.Report.Membership.Index)
+			}
+		}
+	}
+	return face
+}
