@@ -29,7 +29,7 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.only, "only", "", "plant only bugs whose name contains this")
+	flag.StringVar(&o.only, "only", "", "plant only bugs whose name or file contains this, for instance controllers/")
 	flag.DurationVar(&o.patience, "patience", 5*time.Minute, "how long the simulator looks for each bug")
 	flag.BoolVar(&o.simOnly, "sim-only", false, "ask the simulator alone")
 	flag.BoolVar(&o.all, "all", false, "ask every suite, also those after the first that has caught the bug")
@@ -47,7 +47,8 @@ type suite struct {
 	args []string
 }
 
-// suites are asked in this order: the tests beside the bug, those of the packages around it, the simulator.
+// suites are asked in this order: the tests beside the bug, those of the packages around it, the simulator. For bugs of
+// the operator, its planner's worlds and then its life on a real API server.
 func suites(o options, b bug) []suite {
 	sim := suite{"node/sim", []string{"test", "./node/sim", "-count=1", "-run", "TestSim", "-timeout", (o.patience + time.Minute).String(), "-sim.for", o.patience.String()}}
 	if o.simOnly {
@@ -56,6 +57,9 @@ func suites(o options, b bug) []suite {
 	home := filepath.Dir(b.pieces[0].file)
 	unit := func(pkgs ...string) []string {
 		return append([]string{"test", "-count=1", "-failfast", "-timeout", "5m"}, pkgs...)
+	}
+	if strings.HasPrefix(home, "controllers/") {
+		return []suite{{"controllers/plan", unit("./controllers/plan")}, {"controllers/life", []string{"test", "-count=1", "-failfast", "-timeout", "20m", "./controllers/life"}}}
 	}
 	var others []string
 	for _, pkg := range []string{"node/raft/quorum", "node/raft", "node/replica", "node/wal", "node/kv"} {
@@ -69,7 +73,7 @@ func suites(o options, b bug) []suite {
 func run(o options) error {
 	missed := 0
 	for _, b := range planted() {
-		if !strings.Contains(b.name, o.only) {
+		if !strings.Contains(b.name+"\n"+b.pieces[0].file, o.only) {
 			continue
 		}
 		caught, err := look(b, o)

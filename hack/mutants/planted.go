@@ -29,7 +29,7 @@ func one(name, file, from, to string) bug { return bug{name, []piece{{file, from
 // planted are the bugs that the checks must catch.
 func planted() []bug {
 	var all []bug
-	for _, some := range [][]bug{elections(), reads(), storage(), membership(), duplicates(), more(), crossings()} {
+	for _, some := range [][]bug{elections(), reads(), storage(), membership(), duplicates(), more(), crossings(), planner()} {
 		all = append(all, some...)
 	}
 	return all
