@@ -62,7 +62,8 @@ type RaftClusterSpec struct {
 	// +optional
 	AllowEvenReplicas bool `json:"allowEvenReplicas,omitempty"`
 
-	// Image of the members. Empty means the operator's own image.
+	// Image of the members. Empty means the operator's own image. Where its tag and what the members say of themselves
+	// are versions, one that skips a minor or goes back is refused (UnsupportedUpgradePath) before any Pod is touched.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	Image string `json:"image,omitempty"`
@@ -98,6 +99,14 @@ type RaftClusterSpec struct {
 	// +kubebuilder:default="100ms"
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('10ms') && duration(self) <= duration('10s')",message="heartbeatInterval must be between 10ms and 10s"
 	HeartbeatInterval Duration `json:"heartbeatInterval,omitempty"`
+
+	// ProgressDeadlineSeconds is how long an operation (growing, rolling, replacing and so on) may go without progress
+	// before the cluster is called stalled because of DeadlineExceeded. The operator goes on trying all the same.
+	// +optional
+	// +kubebuilder:default=600
+	// +kubebuilder:validation:Minimum=30
+	// +kubebuilder:validation:Maximum=86400
+	ProgressDeadlineSeconds *int32 `json:"progressDeadlineSeconds,omitempty"`
 
 	// Paused makes the operator report but touch nothing.
 	// +optional
@@ -313,6 +322,12 @@ type Operation struct {
 	Step string `json:"step,omitempty"`
 	// StartedAt is when the operation began.
 	StartedAt metav1.Time `json:"startedAt"`
+	// Progress is a number that changes with everything the operation achieves.
+	// +optional
+	Progress int64 `json:"progress,omitempty"`
+	// ProgressedAt is when Progress last changed: spec.progressDeadlineSeconds counts from here.
+	// +optional
+	ProgressedAt metav1.Time `json:"progressedAt,omitempty"`
 }
 
 // Wanted is the number of voters wanted.

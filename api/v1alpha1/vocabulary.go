@@ -32,6 +32,7 @@ const (
 	ReasonClusterIDMismatch        = "ClusterIDMismatch"
 	ReasonDeadlineExceeded         = "DeadlineExceeded"
 	ReasonInvalidSpec              = "InvalidSpec"
+	ReasonUnsupportedUpgradePath   = "UnsupportedUpgradePath"
 	// ReasonApplyingObjects is for the moments in which Services, budget or StatefulSet are brought up to date.
 	ReasonApplyingObjects = "ApplyingObjects"
 	// ReasonMemberUnhealthy is for a member that is down while the group is served by the others.
@@ -71,6 +72,8 @@ const (
 	LabelPartOf   = "app.kubernetes.io/part-of"
 	LabelVersion  = "app.kubernetes.io/version"
 
+	// AnnotationRestartedAt on a RaftCluster is put on its Pods: another value of it, whatever it is, rolls them.
+	AnnotationRestartedAt = "raftsman.dev/restartedAt"
 	// AnnotationMember on a claim is the ID of the member whose data lies on it.
 	AnnotationMember = "raftsman.dev/member-id"
 	// AnnotationClaim on a claim is that claim's own UID: one that was copied from another does not count.

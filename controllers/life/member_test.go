@@ -127,6 +127,7 @@ func (g *group) turn(up map[string]bool, rng *rand.Rand) {
 type member struct {
 	w               *world
 	namespace, name string
+	version         string
 	disk            *disk
 	// boot is one higher at each start.
 	boot uint64
@@ -138,7 +139,7 @@ func (m *member) group() *group { return m.w.groups[m.disk.cluster] }
 func (m *member) Status(_ context.Context, options admin.StatusOptions) (admin.Status, error) {
 	m.w.mu.Lock()
 	defer m.w.mu.Unlock()
-	s := admin.Status{MemberID: m.disk.member, Name: m.name, Version: m.w.version, Boot: m.boot, State: admin.StateUnjoined, Disk: m.disk.space}
+	s := admin.Status{MemberID: m.disk.member, Name: m.name, Version: m.version, Boot: m.boot, State: admin.StateUnjoined, Disk: m.disk.space}
 	g := m.group()
 	switch {
 	case m.disk.corrupt:

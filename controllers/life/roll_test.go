@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	api "raftsman.dev/api/v1alpha1"
+	"raftsman.dev/controllers"
 )
 
 // TestRoll changes the template: all Pods are replaced one by one, the leader last and after it has handed over.
@@ -119,14 +120,16 @@ func TestDeadline(t *testing.T) {
 		c.suite.world.look(c.namespace, func(g *group, _ map[string]*process) { g.slow = is })
 	}
 	slow(true)
-	c.scale(t, 5)
+	if err := c.apply(t.Context(), "{replicas: 5, progressDeadlineSeconds: 1800}"); err != nil {
+		t.Fatal(err)
+	}
 	c.reaches(t, "waiting for learners", func(r *api.RaftCluster) bool {
 		return condition(r, api.ConditionProgressing).Reason == api.ReasonWaitingForLearnerCatchUp
 	})
-	// As if the operation had been announced an hour ago.
+	// As if nothing had been achieved for an hour.
 	err := wait(t.Context(), patience, "the start is set back", func() error {
 		r := c.get(t)
-		r.Status.Operation.StartedAt = metav1.NewTime(time.Now().Add(-time.Hour).Truncate(time.Second))
+		r.Status.Operation.ProgressedAt = metav1.NewTime(time.Now().Add(-time.Hour).Truncate(time.Second))
 		return c.suite.api.Status().Update(t.Context(), r)
 	})
 	if err != nil {
@@ -141,4 +144,47 @@ func TestDeadline(t *testing.T) {
 	slow(false)
 	c.ready(t)
 	c.whole(t, 5)
+}
+
+// TestUnsupportedUpgradePath asks for a version that skips a minor: it is refused before any Pod is touched, all else in
+// the spec takes effect, and the next minor is rolled to.
+func TestUnsupportedUpgradePath(t *testing.T) {
+	c := newCluster(t, "replicas: 3")
+	c.operated(t)
+	c.ready(t)
+	before := c.pod(t, "demo-0").UID
+	if err := c.apply(t.Context(), "{replicas: 5, image: 'raftsman.dev/raftsman:0.3.0'}"); err != nil {
+		t.Fatal(err)
+	}
+	r := c.reaches(t, "UnsupportedUpgradePath, and five voters", func(r *api.RaftCluster) bool {
+		return condition(r, api.ConditionStalled).Reason == api.ReasonUnsupportedUpgradePath && condition(r, api.ConditionReady).Reason == api.ReasonUnsupportedUpgradePath && len(c.voters()) == 5
+	})
+	if r.Status.Version != "0.1.0" || r.Status.UpdatedReplicas != 5 || c.pod(t, "demo-0").UID != before || condition(r, api.ConditionReconciling).Type != "" {
+		t.Errorf("refused: %s", brief(r))
+	}
+	c.stays(t, 3*time.Second, c.settled(t).ResourceVersion)
+	if err := c.apply(t.Context(), "{replicas: 5, image: 'raftsman.dev/raftsman:0.2.0'}"); err != nil {
+		t.Fatal(err)
+	}
+	if r := c.ready(t); r.Status.Version != "0.2.0" || c.pod(t, "demo-0").UID == before {
+		t.Errorf("upgraded: %s", brief(r))
+	}
+	c.whole(t, 5)
+}
+
+// TestRestartedAt rolls by an annotation on the RaftCluster, as kubectl rollout restart does with a Deployment.
+func TestRestartedAt(t *testing.T) {
+	c := newCluster(t, "replicas: 3")
+	c.operated(t, func(o *controllers.Options) { o.Poll = time.Hour }) // the annotation alone wakes the operator
+	c.ready(t)
+	c.kubectl(t, "annotate", "raftcluster/demo", api.AnnotationRestartedAt+"=now")
+	c.reaches(t, "restarted", func(r *api.RaftCluster) bool {
+		for _, p := range named(3) {
+			if c.pod(t, p).Annotations[api.AnnotationRestartedAt] != "now" {
+				return false
+			}
+		}
+		return r.Status.UpdatedReplicas == 3 && condition(r, api.ConditionReady).Status == metav1.ConditionTrue
+	})
+	c.whole(t, 3)
 }

@@ -35,7 +35,6 @@ type world struct {
 
 	mu      sync.Mutex
 	rng     *rand.Rand
-	version string
 	network string
 	hosts   int
 	disks   map[types.UID]*disk
@@ -60,7 +59,7 @@ type process struct {
 func newWorld(objects client.Client, seen cache.Cache, seed uint64) *world {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	return &world{
-		api: objects, objects: seen, rng: rng, version: "0.1.0",
+		api: objects, objects: seen, rng: rng,
 		// Any address of 127.0.0.0/8 can be listened on: each Pod has its own, and the real admin port.
 		network: fmt.Sprintf("127.%d.%d", 1+rng.IntN(200), rng.IntN(256)),
 		disks:   map[types.UID]*disk{}, groups: map[string]*group{}, running: map[types.UID]*process{},
@@ -236,7 +235,7 @@ func (w *world) boot(p *corev1.Pod, claim corev1.PersistentVolumeClaim) {
 		d.member = fmt.Sprintf("%016x", w.rng.Uint64())
 	}
 	w.boots++
-	m := &member{w: w, namespace: p.Namespace, name: p.Name, disk: d, boot: w.boots}
+	m := &member{w: w, namespace: p.Namespace, name: p.Name, version: resource.Tag(p.Spec.Containers[0].Image), disk: d, boot: w.boots}
 	w.hosts++
 	ip := fmt.Sprintf("%s.%d", w.network, w.hosts%250+1)
 	l, err := net.Listen("tcp", net.JoinHostPort(ip, fmt.Sprint(resource.AdminPort)))

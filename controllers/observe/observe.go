@@ -43,7 +43,8 @@ type Observer struct {
 	Defaults resource.Defaults
 }
 
-// Sight is one RaftCluster as it was found, what is wanted of it, and what was seen.
+// Sight is one RaftCluster as it was found, what is wanted of it, and what was seen. Where the wanted image is refused
+// (plan.Refusal), Cluster names the one that the StatefulSet has: everything else in the spec takes effect.
 type Sight struct {
 	Cluster *api.RaftCluster
 	Want    plan.Spec
@@ -62,8 +63,9 @@ func (o Observer) Look(ctx context.Context, key types.NamespacedName) (*Sight, e
 		return nil, fmt.Errorf("read RaftCluster %s: %w", key, err)
 	}
 	s := &Sight{Cluster: c.DeepCopy(), Want: wanted(c)}
+	s.Want.Version = resource.Tag(resource.Image(c, o.Defaults))
 	s.Seen.Latched = latched(c)
-	steps := []func(context.Context, *Sight) error{o.objects, o.pods, o.claims}
+	steps := []func(context.Context, *Sight) error{o.pods, o.claims, o.objects}
 	for _, step := range steps {
 		if err := step(ctx, s); err != nil {
 			return nil, err
@@ -73,7 +75,12 @@ func (o Observer) Look(ctx context.Context, key types.NamespacedName) (*Sight, e
 }
 
 func wanted(c *api.RaftCluster) plan.Spec {
+	deadline := plan.DefaultDeadline
+	if s := c.Spec.ProgressDeadlineSeconds; s != nil {
+		deadline = time.Duration(*s) * time.Second
+	}
 	return plan.Spec{
+		Deadline:    deadline,
 		Name:        c.Name,
 		Replicas:    c.Wanted(),
 		Paused:      c.Spec.Paused,
@@ -111,6 +118,7 @@ func (o Observer) objects(ctx context.Context, s *Sight) error {
 			s.Seen.Set.Revision = set.Status.UpdateRevision
 		}
 		sizes.Replicas = s.Seen.Set.Replicas
+		keepImage(s, set)
 	case !apierrors.IsNotFound(err):
 		return fmt.Errorf("read StatefulSet %s: %w", client.ObjectKeyFromObject(s.Cluster), err)
 	}
@@ -126,6 +134,18 @@ func (o Observer) objects(ctx context.Context, s *Sight) error {
 		return fmt.Errorf("read PodDisruptionBudget %s: %w", client.ObjectKeyFromObject(s.Cluster), err)
 	}
 	return o.outdated(ctx, s, sizes)
+}
+
+// keepImage puts the StatefulSet's image in the place of a wanted one that is refused.
+func keepImage(s *Sight, set *appsv1.StatefulSet) {
+	if len(set.Spec.Template.Spec.Containers) == 0 {
+		return
+	}
+	image := set.Spec.Template.Spec.Containers[0].Image
+	s.Seen.Set.Version = resource.Tag(image)
+	if plan.Refusal(s.Want.Version, s.Seen) != "" {
+		s.Cluster.Spec.Image = image
+	}
 }
 
 func (o Observer) pods(ctx context.Context, s *Sight) error {
@@ -163,6 +183,9 @@ func (o Observer) pod(ctx context.Context, c *api.RaftCluster, p *corev1.Pod) pl
 		Leaving:     p.DeletionTimestamp != nil,
 		PeerAddress: resource.PeerAddress(c, p.Name),
 		ClientURL:   resource.ClientURL(c, p.Name),
+	}
+	if len(p.Spec.Containers) > 0 {
+		seen.Version = resource.Tag(p.Spec.Containers[0].Image)
 	}
 	for _, cond := range p.Status.Conditions {
 		seen.Ready = seen.Ready || cond.Type == corev1.PodReady && cond.Status == corev1.ConditionTrue

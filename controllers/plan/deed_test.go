@@ -21,7 +21,7 @@ func (w *world) operate(half bool) Step {
 		w.face = face
 		w.version++
 	}
-	w.remember(operation(w.latched.Operation, step, w.now))
+	w.remember(operation(s.seen, step, w.now))
 	if w.rng.IntN(16) == 0 {
 		w.judge(s, step)
 	}
@@ -90,7 +90,7 @@ func (w *world) perform(at *sight, s Step) {
 	}
 	switch s.Kind {
 	case Apply, Scale:
-		w.resize(s)
+		w.resize(at, s)
 	case Protect:
 		w.protect(s.Guard)
 	case Latch:
@@ -118,7 +118,7 @@ func (w *world) ordinal(name string) int {
 }
 
 // resize applies a size, if it was planned on the present one.
-func (w *world) resize(s Step) {
+func (w *world) resize(at *sight, s Step) {
 	if (s.From == nil) != (w.set == nil) || s.From != nil && *s.From != w.set.Replicas {
 		return
 	}
@@ -135,10 +135,16 @@ func (w *world) resize(s Step) {
 			}
 		}
 	}
-	w.set.Replicas, w.set.Revision = s.Replicas, w.revision
+	if at.release != w.set.Version && w.set.Version != "" && w.forbidden(minorIn(at.release)) {
+		w.breaks("%s applies version %s", s, at.release)
+	}
+	w.set.Replicas, w.set.Revision, w.set.Version = s.Replicas, at.revision, at.release
 	if s.Kind == Apply {
 		if w.guard != nil && s.Guard < *w.guard {
 			w.breaks("%s lowers the budget from %d", s, *w.guard)
+		}
+		if leader, ok := at.seen.Leader(); ok && w.served != nil && s.Guard < needed(leader.Report.Membership) {
+			w.breaks("%s makes a budget below the %d that are needed", s, needed(leader.Report.Membership))
 		}
 		guard := s.Guard
 		w.stale, w.guard = false, &guard
@@ -201,6 +207,9 @@ func (w *world) disrupt(s Step) {
 	if s.Kind == Evict && !w.allowed() {
 		return
 	}
+	if s.Operation == api.OperationRoll && w.forbidden(minorIn(w.set.Version)) {
+		w.breaks("%s takes a member to version %s", s, w.set.Version)
+	}
 	g := w.group(w.claims[n].cluster)
 	before := g != nil && quorate(g.now, w.living(g))
 	p.leaving = true
@@ -216,13 +225,11 @@ func (w *world) disrupt(s Step) {
 func (w *world) allowed() bool {
 	var ready int32
 	for n, p := range w.pods {
-		if p == nil || p.leaving || !p.running || w.claims[n].corrupt || w.claims[n].removed {
+		if p == nil || p.leaving {
 			continue
 		}
-		if g := w.group(w.claims[n].cluster); g != nil && g.open && g.leader != "" {
-			if e, _ := g.now.Find(w.claims[n].member); e.Voter || e.Outgoing {
-				ready++
-			}
+		if w.ready(n) {
+			ready++
 		}
 	}
 	return w.guard == nil || ready > *w.guard

@@ -17,6 +17,7 @@ func faults() []fault {
 	return []fault{
 		{"another size", (*world).size}, {"another size", (*world).size},
 		{"another template", func(w *world, _ int) bool { w.template(w.id("r"), false); return true }},
+		{"another version", (*world).upgrade}, {"another version", (*world).upgrade},
 		{"a bad template", func(w *world, _ int) bool { w.template(w.id("r"), true); return true }},
 		{"a Pod is deleted", (*world).kill},
 		{"a disk is lost", (*world).lose}, {"a disk is lost", (*world).lose},
@@ -56,6 +57,20 @@ func (w *world) template(revision string, bad bool) {
 	w.revision, w.stale = revision, true
 	w.version++
 }
+
+// upgrade asks for another version, one that is refused among them.
+func (w *world) upgrade(int) bool {
+	at := w.minor
+	if newest, ok := w.newest(); ok {
+		at = newest
+	}
+	w.call(max(0, at+w.rng.IntN(5)-2))
+	w.template(w.id("r"), w.rng.IntN(6) == 0)
+	return true
+}
+
+// call gives the spec's image another minor.
+func (w *world) call(minor int) { w.minor, w.want.Version = minor, version(minor) }
 
 func (w *world) kill(n int) bool {
 	if w.pods[n] == nil {
@@ -160,6 +175,16 @@ func (w *world) healthy() bool {
 	}
 	up := w.living(g)
 	return !slices.ContainsFunc(g.now.Members, func(e Member) bool { return e.Voter && !up.has(e.ID) })
+}
+
+// yield is a person who gives up a version that was refused.
+func (w *world) yield() {
+	at := 0
+	for _, r := range w.observe().seen.running() {
+		at = max(at, minorIn(r.version))
+	}
+	w.call(at)
+	w.template(w.id("r"), false)
 }
 
 // heal ends all faults.

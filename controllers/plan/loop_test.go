@@ -29,11 +29,15 @@ const settleIn = 400
 func (w *world) rest() error {
 	for range settleIn {
 		w.tick()
-		if s := w.operate(false); s.Kind == Rest && s.Stalled == "" && (s.Reason == api.ReasonQuorumHealthy || s.Reason == api.ReasonHibernated) {
+		s := w.operate(false)
+		if s.Kind == Rest && s.Stalled == "" && (s.Reason == api.ReasonQuorumHealthy || s.Reason == api.ReasonHibernated) {
 			return nil
 		}
 		if len(w.broken) > 0 {
 			break
+		}
+		if s.Refusal != "" {
+			w.yield()
 		}
 	}
 	return fmt.Errorf("not at rest after %d turns, broken %v", settleIn, w.broken)
@@ -217,7 +221,7 @@ func TestDeadlineIsSaidAndTryingGoesOn(t *testing.T) {
 	w.settles(t)
 	w.template("bad", true)
 	w.want.Replicas = 5
-	for range int(Deadline/time.Second) + 60 {
+	for range int(DefaultDeadline/time.Second) + 60 {
 		w.tick()
 		w.operate(false)
 	}

@@ -8,9 +8,9 @@ import (
 	api "raftsman.dev/api/v1alpha1"
 )
 
-// Deadline is how long one operation may last before the cluster is called stalled. The operator goes on
-// trying all the same.
-const Deadline = 10 * time.Minute
+// DefaultDeadline is how long an operation may go without progress before the cluster is called stalled, where the
+// spec says nothing. The operator goes on trying all the same.
+const DefaultDeadline = 10 * time.Minute
 
 // rule looks at the facts and either names the next step or leaves it to the rules after it.
 type rule func(want Spec, seen Observation) (Step, bool)
@@ -28,8 +28,9 @@ var rules = []rule{
 // Next is the one step to take now. It is Rest when the cluster is as wanted or nothing may be done.
 func Next(want Spec, seen Observation, now time.Time) Step {
 	step := Step{Kind: Rest, Reason: api.ReasonQuorumHealthy, Why: "all members are healthy and as wanted"}
+	judged := seen.frozen()
 	for _, r := range rules {
-		if s, ok := r(want, seen); ok {
+		if s, ok := r(want, judged); ok {
 			step = s
 			break
 		}
@@ -41,11 +42,41 @@ func Next(want Spec, seen Observation, now time.Time) Step {
 	if step.Kind == Wait && step.Operation == "" && seen.Latched.Operation != nil {
 		step.Operation = seen.Latched.Operation.Type
 	}
-	if step.Operation != "" && step.Stalled == "" && seen.Latched.Operation != nil &&
-		seen.Latched.Operation.Type == step.Operation && seen.since(now) > Deadline {
-		step.Stalled = api.ReasonDeadlineExceeded
-		step.Why = fmt.Sprintf("%s, and %s has lasted longer than %s", step.Why, step.Operation, Deadline)
+	if step.Operation == api.OperationRoll && seen.Set.Revision != "" {
+		step.Why = fmt.Sprintf("%s; %d of %d Pods run the new revision", step.Why, seen.updated(), len(seen.Pods))
 	}
+	return overdue(want, seen, unsupported(want, seen, step), now)
+}
+
+// unsupported says of a step that the wanted version is refused. What else there is to be done is done all the same.
+func unsupported(want Spec, seen Observation, step Step) Step {
+	why := Refusal(want.Version, seen)
+	if why == "" || step.Stalled != "" || want.Paused || want.Deleting {
+		return step
+	}
+	step.Stalled = api.ReasonUnsupportedUpgradePath
+	if step.Kind == Rest && step.Reason == api.ReasonQuorumHealthy {
+		step.Reason, step.Why = api.ReasonUnsupportedUpgradePath, why
+	}
+	step.Refusal = why
+	return step
+}
+
+// overdue says of a step that its operation has gone without progress for too long.
+func overdue(want Spec, seen Observation, step Step, now time.Time) Step {
+	limit := want.Deadline
+	if limit == 0 {
+		limit = DefaultDeadline
+	}
+	last := seen.Latched.Operation
+	if step.Operation == "" || step.Stalled != "" || last == nil || last.Type != step.Operation || seen.idle(now) <= limit {
+		return step
+	}
+	if n := seen.achieved(); n > 0 && n != last.Progress {
+		return step // this very step will say so
+	}
+	step.Stalled = api.ReasonDeadlineExceeded
+	step.Why = fmt.Sprintf("%s, and %s has made no progress for %s", step.Why, step.Operation, limit)
 	return step
 }
 
@@ -69,10 +100,13 @@ func objects(want Spec, seen Observation) (Step, bool) {
 	} else if seen.Latched.ClusterID != "" {
 		size = standing(want, seen)
 	}
-	guard := quorum(int(max(want.Replicas, 1)))
-	if seen.Guard != nil {
+	guard, m := quorum(int(max(want.Replicas, 1))), seen.Membership()
+	switch {
+	case seen.Guard != nil && m != nil:
+		guard = max(*seen.Guard, guardOf(m))
+	case seen.Guard != nil:
 		guard = *seen.Guard
-	} else if m := seen.Membership(); m != nil {
+	case m != nil:
 		guard = guardOf(m)
 	}
 	s := Step{

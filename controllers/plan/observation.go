@@ -27,6 +27,10 @@ type Spec struct {
 	Replace string
 	// Storage is the size of each member's volume.
 	Storage resource.Quantity
+	// Version is the tag of the wanted image, empty when it has none.
+	Version string
+	// Deadline is how long an operation may go without progress; 0 means DefaultDeadline.
+	Deadline time.Duration
 }
 
 // Ordinal is the ordinal of a member's name; ok is false for a name that this cluster does not give.
@@ -87,6 +91,8 @@ type Set struct {
 	Storage resource.Quantity
 	// Leaving says that it is being deleted.
 	Leaving bool
+	// Version is the tag of the template's image, empty when it has none.
+	Version string
 }
 
 // Pod is one Pod of the cluster and what its member says.
@@ -97,7 +103,9 @@ type Pod struct {
 	IP string
 	// Revision is the controller-revision-hash of the template it was made from.
 	Revision string
-	Ready    bool
+	// Version is the tag of its image, empty when it has none.
+	Version string
+	Ready   bool
 	// Running says that its container runs, as the kubelet tells, whether or not the member answers.
 	Running bool
 	// Leaving says that it is being deleted.
@@ -285,10 +293,35 @@ func (o Observation) Available() bool {
 	return slices.ContainsFunc(o.Pods, func(p Pod) bool { return o.ours(p) && p.Report.Quorate })
 }
 
-// since is how long the announced operation has lasted.
-func (o Observation) since(now time.Time) time.Duration {
-	if o.Latched.Operation == nil {
+// idle is how long the announced operation has achieved nothing.
+func (o Observation) idle(now time.Time) time.Duration {
+	op := o.Latched.Operation
+	switch {
+	case op == nil:
+		return 0
+	case op.ProgressedAt.IsZero():
+		return now.Sub(op.StartedAt.Time)
+	}
+	return now.Sub(op.ProgressedAt.Time)
+}
+
+// achieved is a number that changes with everything that an operation achieves: Pods of the wanted revision and
+// changes of the membership. It is 0 when that cannot be seen.
+func (o Observation) achieved() int64 {
+	m := o.Membership()
+	if m == nil || o.Set == nil || o.Set.Revision == "" {
 		return 0
 	}
-	return now.Sub(o.Latched.Operation.StartedAt.Time)
+	return int64(m.Index) + int64(o.updated())
+}
+
+// updated is the number of Pods of the wanted revision.
+func (o Observation) updated() int32 {
+	var n int32
+	for _, p := range o.Pods {
+		if o.Set != nil && o.Set.Revision != "" && !o.outdated(p) {
+			n++
+		}
+	}
+	return n
 }

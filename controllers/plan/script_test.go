@@ -21,6 +21,7 @@ import (
 //	step [half]                      one turn; with half the operator dies after announcing
 //	want replicas=N [paused]         another spec
 //	template NAME [bad]              a new Pod template
+//	version 1.N.0 NAME [bad]         another image, of that version
 //	lower replicas=N                 somebody else scales the StatefulSet
 //	guard N                          somebody else sets the budget
 //	unclaim disk=N                   somebody deletes the claim; it goes with its Pod
@@ -79,6 +80,9 @@ func (w *world) script(t *testing.T, d *datadriven.TestData) string {
 		replicas := 0
 		d.ScanArgs(t, "replicas", &replicas)
 		w.set.Replicas = int32(replicas)
+	case "version":
+		w.call(minorIn(d.CmdArgs[0].Key))
+		w.template(d.CmdArgs[1].Key, d.HasArg("bad"))
 	case "guard":
 		budget, err := strconv.Atoi(d.CmdArgs[0].Key)
 		if err != nil {

@@ -5,12 +5,14 @@ type sight struct {
 	want    Spec
 	seen    Observation
 	version int
-	set     Set
-	guard   int32
-	pods    [slots]Pod
-	reports [slots]Report
-	peers   [slots]map[string]Peer
-	claims  [slots]Claim
+	// revision and release are of the template that this operator applies: the present one where the wanted is refused.
+	revision, release string
+	set               Set
+	guard             int32
+	pods              [slots]Pod
+	reports           [slots]Report
+	peers             [slots]map[string]Peer
+	claims            [slots]Claim
 }
 
 // observe is what the operator sees. A sight is overwritten after a few more.
@@ -31,17 +33,21 @@ func (w *world) observe() *sight {
 		s.guard = *w.guard
 		s.seen.Guard = &s.guard
 	}
-	if w.stale {
-		s.seen.Outdated = []string{"everything"}
-	}
 	if w.set != nil {
 		s.set = *w.set
 		s.seen.Set = &s.set
 	}
+	s.revision, s.release = w.revision, w.want.Version
 	for n, p := range w.pods {
 		if p != nil {
 			s.seen.Pods = append(s.seen.Pods, w.pod(s, n))
 		}
+	}
+	if w.set != nil && Refusal(w.want.Version, s.seen) != "" {
+		s.revision, s.release = w.set.Revision, w.set.Version
+	}
+	if w.stale || w.set != nil && (w.set.Revision != s.revision || w.set.Version != s.release) {
+		s.seen.Outdated = []string{"everything"}
 	}
 	for n, c := range w.claims {
 		if c != nil {
@@ -53,17 +59,13 @@ func (w *world) observe() *sight {
 
 func (w *world) pod(s *sight, n int) Pod {
 	p, c := w.pods[n], w.claims[n]
-	seen := Pod{Name: w.names[n], UID: p.uid, Revision: p.revision, Leaving: p.leaving, Running: p.running}
+	seen := Pod{Name: w.names[n], UID: p.uid, Revision: p.revision, Version: version(p.minor), Leaving: p.leaving, Running: p.running, Ready: w.ready(n)}
 	g := w.group(c.cluster)
-	if g != nil && p.running && !c.corrupt && !c.removed {
-		e, _ := g.now.Find(c.member)
-		seen.Ready = g.open && (e.Voter || e.Outgoing) && g.leader != ""
-	}
 	if !p.running || w.silent[n] {
 		return seen
 	}
 	r := &s.reports[n]
-	*r = Report{Member: c.member, State: Unjoined, Version: "v1"}
+	*r = Report{Member: c.member, State: Unjoined, Version: seen.Version}
 	seen.Report = r
 	switch {
 	case c.corrupt:

@@ -16,13 +16,10 @@ import (
 func Describe(status *api.RaftClusterStatus, generation int64, want Spec, seen Observation, step Step, now time.Time) {
 	status.ObservedGeneration = generation
 	status.Replicas = int32(len(seen.Pods))
-	status.ReadyReplicas, status.UpdatedReplicas = 0, 0
+	status.ReadyReplicas, status.UpdatedReplicas = 0, seen.updated()
 	for _, p := range seen.Pods {
 		if p.Ready && !p.Leaving {
 			status.ReadyReplicas++
-		}
-		if seen.Set != nil && seen.Set.Revision != "" && !seen.outdated(p) {
-			status.UpdatedReplicas++
 		}
 	}
 	status.VotingMembers, status.Learners = 0, 0
@@ -43,18 +40,27 @@ func Describe(status *api.RaftClusterStatus, generation int64, want Spec, seen O
 	if size := seen.volumeSize(want); !size.IsZero() { // while the StatefulSet is made anew, what was true stays
 		status.VolumeSize = &size
 	}
-	status.Operation = operation(seen.Latched.Operation, step, now)
+	status.Operation = operation(seen, step, now)
 	conditions(status, generation, want, seen, step, now)
 }
 
-// operation carries the start of an operation over from one step to the next.
-func operation(last *api.Operation, step Step, now time.Time) *api.Operation {
+// operation carries the start of an operation, and what it has achieved, over from one step to the next.
+func operation(seen Observation, step Step, now time.Time) *api.Operation {
 	if step.Operation == "" {
 		return nil
 	}
-	op := &api.Operation{Type: step.Operation, Step: string(step.Kind), Member: step.Pod.Name, StartedAt: metav1.NewTime(now.Truncate(time.Second))}
-	if last != nil && last.Type == op.Type {
-		op.StartedAt = last.StartedAt
+	at := metav1.NewTime(now.Truncate(time.Second))
+	op := &api.Operation{Type: step.Operation, Step: string(step.Kind), Member: step.Pod.Name, StartedAt: at, ProgressedAt: at, Progress: seen.achieved()}
+	last := seen.Latched.Operation
+	if last == nil || last.Type != op.Type {
+		return op
+	}
+	op.StartedAt = last.StartedAt
+	if op.Progress == last.Progress || op.Progress == 0 {
+		op.Progress, op.ProgressedAt = last.Progress, last.ProgressedAt
+		if last.ProgressedAt.IsZero() {
+			op.ProgressedAt = last.StartedAt
+		}
 	}
 	return op
 }
@@ -184,7 +190,11 @@ func conditions(status *api.RaftClusterStatus, generation int64, want Spec, seen
 	}
 
 	if step.Stalled != "" {
-		set(api.ConditionStalled, true, step.Stalled, step.Why)
+		why := step.Why
+		if step.Stalled == api.ReasonUnsupportedUpgradePath {
+			why = step.Refusal
+		}
+		set(api.ConditionStalled, true, step.Stalled, why)
 	} else {
 		meta.RemoveStatusCondition(&status.Conditions, api.ConditionStalled)
 	}

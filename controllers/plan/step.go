@@ -58,6 +58,8 @@ type Step struct {
 	Why    string
 	// Stalled is a reason why nothing will get better without a person; empty otherwise.
 	Stalled string
+	// Refusal is why the wanted version is not rolled out; empty otherwise. The step may be about something else.
+	Refusal string
 	// Operation that this step belongs to; empty when it belongs to none.
 	Operation api.OperationType
 	// Event to be recorded when the step has been performed; empty for none.

@@ -28,6 +28,8 @@ type world struct {
 	guard   *int32
 	// revision is of the template that the spec gives; it is the StatefulSet's from the next Apply on.
 	revision string
+	// minor is of the version that the spec's image is called, 1.minor.0.
+	minor int
 	// stale says that the objects are behind the spec.
 	stale bool
 	// bad are revisions whose Pods never come up.
@@ -82,6 +84,7 @@ func (t *tally) add(o *tally) {
 
 type podState struct {
 	uid, revision string
+	minor         int
 	running       bool
 	leaving       bool
 }
@@ -116,11 +119,20 @@ type ids []string
 func (s ids) has(id string) bool { return slices.Contains(s, id) }
 
 func newWorld(rng *rand.Rand, want Spec) *world {
-	w := &world{rng: rng, now: time.Unix(1_800_000_000, 0), want: want, stale: true, revision: "r1", seen: newTally()}
+	w := &world{rng: rng, now: time.Unix(1_800_000_000, 0), want: want, stale: true, revision: "r1", minor: 5, seen: newTally()}
+	w.want.Version = version(w.minor)
 	for n := range w.names {
 		w.names[n] = want.Pod(int32(n))
 	}
 	return w
+}
+
+// version is what the image of a minor is called, and minorIn the way back.
+func version(minor int) string { return "1." + strconv.Itoa(minor) + ".0" }
+
+func minorIn(version string) int {
+	m, _ := minorOf(version)
+	return int(m.minor)
 }
 
 func (w *world) id(prefix string) string {
@@ -187,10 +199,19 @@ func (w *world) runCollector() {
 		return
 	}
 	w.want.Deleting, w.want.Paused = false, false
+	if at, ok := w.newest(); ok {
+		w.version, w.minor = w.version+1, at
+		w.want.Version = version(at)
+	}
 	w.latched, w.stale, w.version, w.silent = Latched{}, true, w.version+1, [slots]bool{}
 	w.want.Replicas = []int32{1, 3, 5}[w.rng.IntN(3)]
 	if w.rng.IntN(2) == 0 {
-		return // the volumes stay, and the cluster on them is adopted
+		// The volumes stay, and the cluster on them is adopted. What is not written on them only a person knows, who gives
+		// the new one the old size.
+		if slices.ContainsFunc(w.claims[:], func(c *claimState) bool { return c != nil && c.cluster == w.served.id && c.annotated != c.member }) {
+			w.want.Replicas = int32(count(w.claims) | 1)
+		}
+		return
 	}
 	w.served, w.groups = nil, nil
 	for _, c := range w.claims {
@@ -219,7 +240,7 @@ func (w *world) runStatefulSet() {
 			w.claims[n] = &claimState{uid: w.id("claim")}
 		}
 		if w.pods[n] == nil && !w.claims[n].leaving {
-			w.pods[n] = &podState{uid: w.id("pod"), revision: w.set.Revision}
+			w.pods[n] = &podState{uid: w.id("pod"), revision: w.set.Revision, minor: minorIn(w.set.Version)}
 		}
 	}
 	for _, p := range w.pods[w.set.Replicas:] {
@@ -364,11 +385,11 @@ func (w *world) caught(id string) bool {
 func (w *world) born() {
 	size := w.want.Replicas
 	guard := quorum(int(size))
-	w.set, w.guard, w.stale = &Set{Replicas: size, Revision: w.revision}, &guard, false
+	w.set, w.guard, w.stale = &Set{Replicas: size, Revision: w.revision, Version: w.want.Version}, &guard, false
 	g := &group{id: w.id("cluster"), now: &Membership{Index: 1, Committed: true}, open: true, term: 1}
 	for n := range size {
 		id := w.id("m")
-		w.pods[n] = &podState{uid: w.id("pod"), revision: w.revision, running: true}
+		w.pods[n] = &podState{uid: w.id("pod"), revision: w.revision, minor: w.minor, running: true}
 		w.claims[n] = &claimState{uid: w.id("claim"), annotated: id, member: id, cluster: g.id, caught: true}
 		g.now.Members = append(g.now.Members, Member{ID: id, Name: w.names[n], Voter: true})
 	}
@@ -385,4 +406,50 @@ func (w *world) remember(op *api.Operation) {
 		w.version++
 	}
 	w.latched.Operation = op
+}
+
+// trusted are the Pods whose members hold the group's data and show it: they answer, or are ready.
+func (w *world) trusted(n int) bool {
+	p, c := w.pods[n], w.claims[n]
+	return p != nil && p.running && w.served != nil && c.cluster == w.served.id && !c.corrupt && !c.removed && (!w.silent[n] || w.ready(n))
+}
+
+// ready says that a Pod serves clients.
+func (w *world) ready(n int) bool {
+	p, c := w.pods[n], w.claims[n]
+	g := w.group(c.cluster)
+	if g == nil || !p.running || c.corrupt || c.removed || !g.open || g.leader == "" {
+		return false
+	}
+	e, _ := g.now.Find(c.member)
+	return e.Voter || e.Outgoing
+}
+
+// newest is the newest minor that a member runs.
+func (w *world) newest() (minor int, ok bool) {
+	for n, p := range w.pods {
+		if w.trusted(n) {
+			minor, ok = max(minor, p.minor), true
+		}
+	}
+	return minor, ok
+}
+
+// forbidden says that no member may be taken to a minor, counted without the planner's words.
+func (w *world) forbidden(to int) bool {
+	older, far, same := false, false, false
+	for n, p := range w.pods {
+		if !w.trusted(n) {
+			continue
+		}
+		switch d := to - p.minor; {
+		case d > 1:
+			far = true
+		case d < 0:
+			older = true
+		case d == 0:
+			same = true
+		}
+	}
+	return (older || far) && !same
 }

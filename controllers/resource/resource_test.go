@@ -101,3 +101,28 @@ func TestSpreadFillsInTheSelector(t *testing.T) {
 		t.Errorf("spread: %+v", got)
 	}
 }
+
+func TestTag(t *testing.T) {
+	for image, want := range map[string]string{
+		"raftsman": "", "raftsman:1.2.3": "1.2.3", "host:5000/raftsman": "", "host:5000/a/raftsman:v1": "v1",
+		"host/raftsman:1.2.3@sha256:0123": "1.2.3", "host/raftsman@sha256:0123": "",
+	} {
+		if got := Tag(image); got != want {
+			t.Errorf("the tag of %s is %q, want %q", image, got, want)
+		}
+	}
+}
+
+// TestRestartedAt: the annotation of the RaftCluster is in the template, beside the spec's own.
+func TestRestartedAt(t *testing.T) {
+	c := &api.RaftCluster{}
+	c.Spec.Annotations = map[string]string{"a": "b"}
+	if got := StatefulSet(c, Defaults{}, 1).Spec.Template.Annotations; len(got) != 1 {
+		t.Errorf("without it: %v", got)
+	}
+	c.Annotations = map[string]string{api.AnnotationRestartedAt: "now", "other": "x"}
+	got := StatefulSet(c, Defaults{}, 1).Spec.Template.Annotations
+	if len(got) != 2 || got["a"] != "b" || got[api.AnnotationRestartedAt] != "now" || len(c.Spec.Annotations) != 1 {
+		t.Errorf("with it: %v; the spec's own are %v", got, c.Spec.Annotations)
+	}
+}

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -42,7 +43,7 @@ func StatefulSet(c *api.RaftCluster, d Defaults, s Sizes) *appsv1.StatefulSet {
 			Selector:             &metav1.LabelSelector{MatchLabels: Selector(c)},
 			VolumeClaimTemplates: []corev1.PersistentVolumeClaim{claim(c, s.Storage)},
 			Template: corev1.PodTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{Labels: versioned(labels(c, c.Spec.Labels), image(c, d)), Annotations: c.Spec.Annotations},
+				ObjectMeta: metav1.ObjectMeta{Labels: versioned(labels(c, c.Spec.Labels), Image(c, d)), Annotations: annotations(c)},
 				Spec:       pod(c, d),
 			},
 		},
@@ -93,7 +94,7 @@ func container(c *api.RaftCluster, d Defaults) corev1.Container {
 	yes, no := true, false
 	return corev1.Container{
 		Name:            "member",
-		Image:           image(c, d),
+		Image:           Image(c, d),
 		ImagePullPolicy: c.Spec.ImagePullPolicy,
 		Args:            args(c),
 		Env:             []corev1.EnvVar{downward("POD_NAME", "metadata.name"), downward("POD_NAMESPACE", "metadata.namespace")},
@@ -116,17 +117,37 @@ func container(c *api.RaftCluster, d Defaults) corev1.Container {
 	}
 }
 
-func image(c *api.RaftCluster, d Defaults) string {
+// Image is the members' image.
+func Image(c *api.RaftCluster, d Defaults) string {
 	if c.Spec.Image != "" {
 		return c.Spec.Image
 	}
 	return d.Image
 }
 
+// Tag is an image's tag, empty when it has none.
+func Tag(image string) string {
+	image, _, _ = strings.Cut(image, "@")
+	_, tag, _ := strings.Cut(image[strings.LastIndex(image, "/")+1:], ":")
+	return tag
+}
+
+// annotations are the spec's own, with the one that asks for a restart.
+func annotations(c *api.RaftCluster) map[string]string {
+	at, ok := c.Annotations[api.AnnotationRestartedAt]
+	if !ok {
+		return c.Spec.Annotations
+	}
+	all := map[string]string{}
+	maps.Copy(all, c.Spec.Annotations)
+	all[api.AnnotationRestartedAt] = at
+	return all
+}
+
 // versioned adds the image's tag as the version, where there is one that can be a label.
 func versioned(labels map[string]string, image string) map[string]string {
-	_, tag, ok := strings.Cut(image[strings.LastIndex(image, "/")+1:], ":")
-	if ok && len(validation.IsValidLabelValue(tag)) == 0 {
+	tag := Tag(image)
+	if tag != "" && len(validation.IsValidLabelValue(tag)) == 0 {
 		labels[api.LabelVersion] = tag
 	}
 	return labels
