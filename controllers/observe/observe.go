@@ -49,6 +49,7 @@ type Sight struct {
 	Cluster *api.RaftCluster
 	Want    plan.Spec
 	Seen    plan.Observation
+	image   string // of the StatefulSet's template
 }
 
 // AdminURL is where the member in a Pod answers the operator.
@@ -65,7 +66,7 @@ func (o Observer) Look(ctx context.Context, key types.NamespacedName) (*Sight, e
 	s := &Sight{Cluster: c.DeepCopy(), Want: wanted(c)}
 	s.Want.Version = resource.Tag(resource.Image(c, o.Defaults))
 	s.Seen.Latched = latched(c)
-	steps := []func(context.Context, *Sight) error{o.pods, o.claims, o.objects}
+	steps := []func(context.Context, *Sight) error{o.set, o.pods, o.claims, o.objects}
 	for _, step := range steps {
 		if err := step(ctx, s); err != nil {
 			return nil, err
@@ -101,29 +102,43 @@ func latched(c *api.RaftCluster) plan.Latched {
 	}
 }
 
+// set reads the StatefulSet.
+func (o Observer) set(ctx context.Context, s *Sight) error {
+	set := &appsv1.StatefulSet{}
+	err := o.Objects.Get(ctx, client.ObjectKeyFromObject(s.Cluster), set)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read StatefulSet %s: %w", client.ObjectKeyFromObject(s.Cluster), err)
+	}
+	seen := &plan.Set{Replicas: 1, UID: string(set.UID), Storage: VolumeSize(set), Leaving: set.DeletionTimestamp != nil}
+	if set.Spec.Replicas != nil {
+		seen.Replicas = *set.Spec.Replicas
+	}
+	// Until the controller has looked at the newest template, its revision is the one before.
+	if set.Status.ObservedGeneration >= set.Generation {
+		seen.Revision = set.Status.UpdateRevision
+	}
+	if containers := set.Spec.Template.Spec.Containers; len(containers) > 0 {
+		s.image = containers[0].Image
+		seen.Version = resource.Tag(s.image)
+	}
+	s.Seen.Set = seen
+	return nil
+}
+
 // objects compares what there is with what the spec gives at the present sizes.
 func (o Observer) objects(ctx context.Context, s *Sight) error {
 	sizes := resource.Sizes{}
-	set := &appsv1.StatefulSet{}
-	err := o.Objects.Get(ctx, client.ObjectKeyFromObject(s.Cluster), set)
-	switch {
-	case err == nil:
-		s.Seen.Set = &plan.Set{Replicas: 1, UID: string(set.UID), Storage: VolumeSize(set), Leaving: set.DeletionTimestamp != nil}
-		sizes.Storage = s.Seen.Set.Storage
-		if set.Spec.Replicas != nil {
-			s.Seen.Set.Replicas = *set.Spec.Replicas
+	if set := s.Seen.Set; set != nil {
+		sizes.Replicas, sizes.Storage = set.Replicas, set.Storage
+		if s.image != "" && plan.Refusal(s.Want.Version, s.Seen) != "" {
+			s.Cluster.Spec.Image = s.image
 		}
-		// Until the controller has looked at the newest template, its revision is the one before.
-		if set.Status.ObservedGeneration >= set.Generation {
-			s.Seen.Set.Revision = set.Status.UpdateRevision
-		}
-		sizes.Replicas = s.Seen.Set.Replicas
-		keepImage(s, set)
-	case !apierrors.IsNotFound(err):
-		return fmt.Errorf("read StatefulSet %s: %w", client.ObjectKeyFromObject(s.Cluster), err)
 	}
 	budget := &policyv1.PodDisruptionBudget{}
-	err = o.Objects.Get(ctx, client.ObjectKeyFromObject(s.Cluster), budget)
+	err := o.Objects.Get(ctx, client.ObjectKeyFromObject(s.Cluster), budget)
 	switch {
 	case err == nil:
 		if budget.Spec.MinAvailable != nil {
@@ -134,18 +149,6 @@ func (o Observer) objects(ctx context.Context, s *Sight) error {
 		return fmt.Errorf("read PodDisruptionBudget %s: %w", client.ObjectKeyFromObject(s.Cluster), err)
 	}
 	return o.outdated(ctx, s, sizes)
-}
-
-// keepImage puts the StatefulSet's image in the place of a wanted one that is refused.
-func keepImage(s *Sight, set *appsv1.StatefulSet) {
-	if len(set.Spec.Template.Spec.Containers) == 0 {
-		return
-	}
-	image := set.Spec.Template.Spec.Containers[0].Image
-	s.Seen.Set.Version = resource.Tag(image)
-	if plan.Refusal(s.Want.Version, s.Seen) != "" {
-		s.Cluster.Spec.Image = image
-	}
 }
 
 func (o Observer) pods(ctx context.Context, s *Sight) error {

@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"strconv"
 
 	api "raftsman.dev/api/v1alpha1"
 )
@@ -99,6 +100,10 @@ func (w *world) perform(at *sight, s Step) {
 		if c := w.claims[w.ordinal(s.Claim.Pod)]; c != nil && c.uid == s.Claim.UID {
 			c.annotated = s.Pod.Report.Member
 		}
+	case Enlarge:
+		w.enlarge(at, s)
+	case Orphan:
+		w.orphan(at, s)
 	case Evict, Remove:
 		w.disrupt(s)
 	case Drop:
@@ -123,7 +128,14 @@ func (w *world) resize(at *sight, s Step) {
 		return
 	}
 	if w.set == nil {
-		w.set = &Set{}
+		w.sets++
+		w.set = &Set{UID: "set" + strconv.Itoa(w.sets), Storage: s.Storage}
+	}
+	if at.seen.Set != nil && at.set.Storage.Cmp(s.Storage) != 0 {
+		w.breaks("%s changes the size of new volumes from %s", s, at.set.Storage.String())
+	}
+	if w.set.Leaving || w.set.Storage.Cmp(s.Storage) != 0 {
+		return // it cannot be changed any more, or is another one by now
 	}
 	if g := w.served; g != nil && s.Replicas > 0 && s.Replicas < w.set.Replicas {
 		for n, p := range w.pods {
@@ -356,6 +368,12 @@ func (w *world) fair(at *sight, g *group, change *MembershipChange) {
 			continue
 		}
 		if !at.want.wanted(e.Name) {
+			continue
+		}
+		if id == at.want.Replace { // a person wants it
+			if e.Voter && len(g.now.Voters()) < 3 {
+				w.breaks("change%s removes %s, which cannot be done without", change, id)
+			}
 			continue
 		}
 		c := w.claims[w.ordinal(e.Name)]

@@ -57,10 +57,11 @@ func enlarge(want Spec, seen Observation) (Step, bool) {
 }
 
 // recast makes a StatefulSet anew whose template gives a smaller size than is wanted, when all volumes have grown: the
-// template cannot be changed. Its Pods stay; the new one takes them over.
+// template cannot be changed. Its Pods stay; the new one takes them over. Not while the wanted version is refused: the old
+// one remembers the image that is kept in its place.
 func recast(want Spec, seen Observation) (Step, bool) {
 	used := seen.inUse(want)
-	if !seen.Latched.Initialized || seen.Set.Leaving || seen.Set.Storage.Cmp(want.Storage) >= 0 || len(used) < int(seen.Set.Replicas) {
+	if !seen.Latched.Initialized || Refusal(want.Version, seen) != "" || seen.Set.Leaving || seen.Set.Storage.Cmp(want.Storage) >= 0 || len(used) < int(seen.Set.Replicas) {
 		return Step{}, false
 	}
 	for _, c := range used {

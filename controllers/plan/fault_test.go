@@ -19,6 +19,9 @@ func faults() []fault {
 		{"another template", func(w *world, _ int) bool { w.template(w.id("r"), false); return true }},
 		{"another version", (*world).upgrade}, {"another version", (*world).upgrade},
 		{"a bad template", func(w *world, _ int) bool { w.template(w.id("r"), true); return true }},
+		{"larger volumes", (*world).store},
+		{"volumes may not grow, or may again", func(w *world, _ int) bool { w.rigid = !w.rigid; return true }},
+		{"a member is to be replaced", (*world).move},
 		{"a Pod is deleted", (*world).kill},
 		{"a disk is lost", (*world).lose}, {"a disk is lost", (*world).lose},
 		{"a disk is damaged", (*world).damage},
@@ -189,13 +192,16 @@ func (w *world) yield() {
 
 // heal ends all faults.
 func (w *world) heal() {
-	w.silent = [slots]bool{}
+	w.silent, w.rigid = [slots]bool{}, false
 	if slices.Contains(w.bad, w.revision) {
 		w.template(w.id("r"), false)
 	}
 	w.want.Paused = false
 	if w.want.Replicas == 0 {
 		w.want.Replicas = 3
+	}
+	if w.want.Replicas < 3 {
+		w.want.Replace = "" // nobody can be done without
 	}
 	w.version++
 	w.note("    healed: replicas %s", strconv.Itoa(int(w.want.Replicas)))

@@ -78,6 +78,10 @@ func (w *world) finished() error {
 		return fmt.Errorf("%d Pods", count(w.pods))
 	case count(w.claims) != size && !w.want.KeepVolumes:
 		return fmt.Errorf("%d claims", count(w.claims))
+	case slices.Contains(voters, w.want.Replace) && len(voters) > 2:
+		return fmt.Errorf("%s was to be replaced", w.want.Replace)
+	case w.set.Storage.Cmp(w.want.Storage) < 0:
+		return fmt.Errorf("new volumes would have %s", w.set.Storage.String())
 	case *w.guard != needed(g.now):
 		return fmt.Errorf("the budget keeps %d of %d", *w.guard, len(voters))
 	case w.latched.Operation != nil:
@@ -91,6 +95,9 @@ func (w *world) finished() error {
 		}
 		if _, member := g.now.Find(w.claims[n].member); !member {
 			return fmt.Errorf("pod %d is no member", n)
+		}
+		if c := w.claims[n]; c.size.Cmp(w.want.Storage) < 0 || c.capacity.Cmp(c.size) < 0 {
+			return fmt.Errorf("volume %d asks for %s and has %s", n, c.size.String(), c.capacity.String())
 		}
 		if w.claims[n].annotated != w.claims[n].member {
 			return fmt.Errorf("claim %d is annotated %q and holds %q", n, w.claims[n].annotated, w.claims[n].member)
@@ -188,12 +195,12 @@ func TestRandomWorldsComeToRestAndNeverBreak(t *testing.T) {
 			t.Errorf("in no world has there been: %s", f.name)
 		}
 	}
-	for _, k := range []Kind{Rest, Wait, Apply, Scale, Protect, Latch, Form, Change, Transfer, Open, Annotate, Evict, Remove, Drop} {
+	for _, k := range []Kind{Rest, Wait, Apply, Scale, Protect, Latch, Form, Change, Transfer, Open, Annotate, Evict, Remove, Drop, Enlarge, Orphan} {
 		if sum.kinds[k] == 0 {
 			t.Errorf("no world has needed %s; there were %v", k, slices.Sorted(maps.Keys(sum.kinds)))
 		}
 	}
-	for _, e := range []string{api.EventMemberAdded, api.EventMemberPromoted, api.EventMemberRemoved, api.EventMemberReplaced, api.EventLeadershipTransferred, api.EventPodRolled} {
+	for _, e := range []string{api.EventMemberAdded, api.EventMemberPromoted, api.EventMemberRemoved, api.EventMemberReplaced, api.EventLeadershipTransferred, api.EventPodRolled, api.EventVolumeExpanded} {
 		if sum.events[e] == 0 {
 			t.Errorf("no world has seen the event %s", e)
 		}

@@ -100,7 +100,7 @@ func objects(want Spec, seen Observation) (Step, bool) {
 	} else if seen.Latched.ClusterID != "" {
 		size = standing(want, seen)
 	}
-	guard, m := quorum(int(max(want.Replicas, 1))), seen.Membership()
+	guard, m := quorum(int(max(want.Replicas, seen.Latched.Hibernated, 1))), seen.Membership()
 	switch {
 	case seen.Guard != nil && m != nil:
 		guard = max(*seen.Guard, guardOf(m))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 	"k8s.io/apimachinery/pkg/api/meta"
+	quantity "k8s.io/apimachinery/pkg/api/resource"
 
 	api "raftsman.dev/api/v1alpha1"
 )
@@ -27,6 +28,11 @@ import (
 //	unclaim disk=N                   somebody deletes the claim; it goes with its Pod
 //	lose disk=N | damage disk=N | delete pod=N | silence pod=N | hear pod=N
 //	stray pod=N cluster=ID           the Pod comes up with the data of another cluster
+//	storage size=N                   another size of volumes
+//	disk at=N free=N                 what is left on a disk whose lower bound is 100
+//	volumes rigid|elastic            whether volumes may grow
+//	copy disk=N from=N               the data of one disk is put on another
+//	replace disk=N                   a person wants the member of a disk replaced
 //	forget                           status is lost
 //	status                           what status says
 func TestScripts(t *testing.T) {
@@ -53,7 +59,7 @@ func TestScripts(t *testing.T) {
 
 func (w *world) script(t *testing.T, d *datadriven.TestData) string {
 	at := 0
-	for _, key := range []string{"disk", "pod"} {
+	for _, key := range []string{"disk", "pod", "at"} {
 		d.MaybeScanArgs(t, key, &at)
 	}
 	switch d.Cmd {
@@ -104,6 +110,22 @@ func (w *world) script(t *testing.T, d *datadriven.TestData) string {
 		d.ScanArgs(t, "cluster", &cluster)
 		w.claims[at].cluster = cluster
 		w.groups = append(w.groups, &group{id: cluster, now: &Membership{Index: 1, Committed: true, Members: []Member{{ID: w.claims[at].member, Name: w.names[at], Voter: true}}}})
+	case "disk":
+		free := int64(0)
+		d.ScanArgs(t, "free", &free)
+		w.claims[at].disk = Disk{FreeBytes: free, LowBytes: 100, Low: free < 100, Out: free < 25}
+	case "replace":
+		w.want.Replace = w.claims[at].member
+	case "storage":
+		var size string
+		d.ScanArgs(t, "size", &size)
+		w.want.Storage = quantity.MustParse(size)
+	case "volumes":
+		w.rigid = d.HasArg("rigid")
+	case "copy":
+		from := 0
+		d.ScanArgs(t, "from", &from)
+		w.claims[at].member, w.claims[at].cluster = w.claims[from].member, w.claims[from].cluster
 	case "forget":
 		w.latched = Latched{}
 	case "status":
@@ -118,12 +140,20 @@ func (w *world) script(t *testing.T, d *datadriven.TestData) string {
 func (w *world) status() string {
 	seen := w.observe().seen
 	step := Next(w.want, seen, w.now)
-	s := &api.RaftClusterStatus{Operation: w.latched.Operation}
+	s := &api.RaftClusterStatus{Operation: w.latched.Operation, Members: w.members}
 	Describe(s, 1, w.want, seen, step, w.now)
+	w.members = s.Members
 	var b strings.Builder
 	fmt.Fprintf(&b, "pods %d ready %d updated %d voters %d learners %d leader %q version %q\n", s.Replicas, s.ReadyReplicas, s.UpdatedReplicas, s.VotingMembers, s.Learners, s.Leader, s.Version)
 	for _, m := range s.Members {
-		fmt.Fprintf(&b, "%s %s %s ready=%v lag=%s\n", m.Name, m.ID, m.Role, m.Ready, m.Lag)
+		fmt.Fprintf(&b, "%s %s %s ready=%v lag=%s", m.Name, m.ID, m.Role, m.Ready, m.Lag)
+		if m.Disk != "" {
+			fmt.Fprintf(&b, " disk=%s", m.Disk)
+		}
+		if r := m.Remains; r != nil {
+			fmt.Fprintf(&b, " boot=%d term=%d last=%d commit=%d", r.Boot, r.Term, r.LastIndex, r.CommitIndex)
+		}
+		b.WriteString("\n")
 	}
 	for _, kind := range []string{api.ConditionReady, api.ConditionAvailable, api.ConditionProgressing, api.ConditionDegraded, api.ConditionInitialized, api.ConditionReconciling, api.ConditionStalled} {
 		if c := meta.FindStatusCondition(s.Conditions, kind); c != nil {

@@ -49,9 +49,9 @@ func (w *world) observe() *sight {
 	if w.stale || w.set != nil && (w.set.Revision != s.revision || w.set.Version != s.release) {
 		s.seen.Outdated = []string{"everything"}
 	}
-	for n, c := range w.claims {
-		if c != nil {
-			s.seen.Claims = append(s.seen.Claims, Claim{Name: "data-" + w.names[n], UID: c.uid, Pod: w.names[n], Member: c.annotated, Leaving: c.leaving})
+	for n := range w.claims {
+		if w.claims[n] != nil {
+			s.seen.Claims = append(s.seen.Claims, w.volume(n, &s.seen))
 		}
 	}
 	return s
@@ -65,7 +65,10 @@ func (w *world) pod(s *sight, n int) Pod {
 		return seen
 	}
 	r := &s.reports[n]
-	*r = Report{Member: c.member, State: Unjoined, Version: seen.Version}
+	*r = Report{Member: c.member, State: Unjoined, Version: seen.Version, Boot: c.boot}
+	if c.disk.LowBytes > 0 {
+		r.Disk = &c.disk
+	}
 	seen.Report = r
 	switch {
 	case c.corrupt:
@@ -74,6 +77,7 @@ func (w *world) pod(s *sight, n int) Pod {
 		r.State, r.Cluster = Removed, c.cluster
 	case g != nil:
 		r.State, r.Cluster, r.Term, r.Open, r.Ready = Joined, g.id, g.term, g.open, seen.Ready
+		r.Last, r.Commit, r.NoSpace = g.now.Index, g.now.Index, c.disk.Low && g.leader == c.member
 		r.Membership, r.Quorate, r.Leads = g.now, g.leader != "", g.leader == c.member
 		if c.behind && !r.Leads && g.before != nil {
 			r.Membership = g.before

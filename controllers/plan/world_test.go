@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/resource"
+
 	api "raftsman.dev/api/v1alpha1"
 )
 
@@ -26,6 +28,12 @@ type world struct {
 	face    uint64
 	set     *Set
 	guard   *int32
+	// sets counts the StatefulSets that there have been.
+	sets int
+	// rigid says that no volume may grow.
+	rigid bool
+	// members are what status said of them last.
+	members []api.MemberStatus
 	// revision is of the template that the spec gives; it is the StatefulSet's from the next Apply on.
 	revision string
 	// minor is of the version that the spec's image is called, 1.minor.0.
@@ -97,6 +105,10 @@ type claimState struct {
 	member    string
 	cluster   string
 	corrupt   bool
+	// size is what it asks for, capacity what it has.
+	size, capacity resource.Quantity
+	boot           uint64
+	disk           Disk
 	// removed says that the running member knows that its group has removed it.
 	removed bool
 	// caught says that the member has caught up; behind, that it has not heard of the newest membership.
@@ -119,6 +131,7 @@ type ids []string
 func (s ids) has(id string) bool { return slices.Contains(s, id) }
 
 func newWorld(rng *rand.Rand, want Spec) *world {
+	want.Storage = resource.MustParse("1Gi")
 	w := &world{rng: rng, now: time.Unix(1_800_000_000, 0), want: want, stale: true, revision: "r1", minor: 5, seen: newTally()}
 	w.want.Version = version(w.minor)
 	for n := range w.names {
@@ -198,7 +211,7 @@ func (w *world) runCollector() {
 	if w.going--; w.going > 0 || count(w.pods) > 0 {
 		return
 	}
-	w.want.Deleting, w.want.Paused = false, false
+	w.want.Deleting, w.want.Paused, w.want.Replace = false, false, ""
 	if at, ok := w.newest(); ok {
 		w.version, w.minor = w.version+1, at
 		w.want.Version = version(at)
@@ -232,12 +245,13 @@ func (w *world) runStatefulSet() {
 			w.claims[n] = nil
 		}
 	}
-	if w.set == nil {
+	w.runVolumes()
+	if w.set == nil || w.set.Leaving {
 		return
 	}
 	for n := range w.set.Replicas {
 		if w.claims[n] == nil {
-			w.claims[n] = &claimState{uid: w.id("claim")}
+			w.claims[n] = &claimState{uid: w.id("claim"), size: w.set.Storage, capacity: w.set.Storage}
 		}
 		if w.pods[n] == nil && !w.claims[n].leaving {
 			w.pods[n] = &podState{uid: w.id("pod"), revision: w.set.Revision, minor: minorIn(w.set.Version)}
@@ -258,7 +272,9 @@ func (w *world) runMember(n int32) {
 		return
 	}
 	fresh := !p.running
-	p.running = true
+	if p.running = true; fresh {
+		c.boot++
+	}
 	if c.member == "" {
 		c.member = w.id("m")
 	}
@@ -272,7 +288,7 @@ func (w *world) runMember(n int32) {
 	if _, member := g.now.Find(c.member); !member {
 		// What it was told while it ran it acts upon at the next start.
 		if c.removed = w.loose && !fresh; !c.removed {
-			*c = claimState{uid: c.uid, annotated: c.annotated, leaving: c.leaving, member: w.id("m")}
+			*c = claimState{uid: c.uid, annotated: c.annotated, leaving: c.leaving, member: w.id("m"), size: c.size, capacity: c.capacity, boot: c.boot}
 		}
 	}
 }
@@ -385,12 +401,12 @@ func (w *world) caught(id string) bool {
 func (w *world) born() {
 	size := w.want.Replicas
 	guard := quorum(int(size))
-	w.set, w.guard, w.stale = &Set{Replicas: size, Revision: w.revision, Version: w.want.Version}, &guard, false
+	w.set, w.guard, w.stale = &Set{Replicas: size, Revision: w.revision, Version: w.want.Version, Storage: w.want.Storage}, &guard, false
 	g := &group{id: w.id("cluster"), now: &Membership{Index: 1, Committed: true}, open: true, term: 1}
 	for n := range size {
 		id := w.id("m")
 		w.pods[n] = &podState{uid: w.id("pod"), revision: w.revision, minor: w.minor, running: true}
-		w.claims[n] = &claimState{uid: w.id("claim"), annotated: id, member: id, cluster: g.id, caught: true}
+		w.claims[n] = &claimState{uid: w.id("claim"), annotated: id, member: id, cluster: g.id, caught: true, size: w.want.Storage, capacity: w.want.Storage, boot: 1}
 		g.now.Members = append(g.now.Members, Member{ID: id, Name: w.names[n], Voter: true})
 	}
 	w.rng.Shuffle(int(size), func(i, j int) { m := g.now.Members; m[i], m[j] = m[j], m[i] })

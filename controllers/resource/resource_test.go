@@ -117,11 +117,11 @@ func TestTag(t *testing.T) {
 func TestRestartedAt(t *testing.T) {
 	c := &api.RaftCluster{}
 	c.Spec.Annotations = map[string]string{"a": "b"}
-	if got := StatefulSet(c, Defaults{}, 1).Spec.Template.Annotations; len(got) != 1 {
+	if got := StatefulSet(c, Defaults{}, Sizes{Replicas: 1}).Spec.Template.Annotations; len(got) != 1 {
 		t.Errorf("without it: %v", got)
 	}
 	c.Annotations = map[string]string{api.AnnotationRestartedAt: "now", "other": "x"}
-	got := StatefulSet(c, Defaults{}, 1).Spec.Template.Annotations
+	got := StatefulSet(c, Defaults{}, Sizes{Replicas: 1}).Spec.Template.Annotations
 	if len(got) != 2 || got["a"] != "b" || got[api.AnnotationRestartedAt] != "now" || len(c.Spec.Annotations) != 1 {
 		t.Errorf("with it: %v; the spec's own are %v", got, c.Spec.Annotations)
 	}
