@@ -46,6 +46,10 @@ type Operation struct {
 	End     time.Duration `json:"e"`
 	Outcome Outcome       `json:"o"`
 	Error   string        `json:"err,omitempty"`
+	// GaveUp says that the client tried no more: this was its last attempt, and no earlier one had succeeded. First is
+	// when the first of them began. Every attempt is an operation of its own here.
+	GaveUp bool          `json:"g,omitempty"`
+	First  time.Duration `json:"f,omitempty"`
 }
 
 // History is all operations of one run, in no particular order.

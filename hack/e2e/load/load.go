@@ -2,7 +2,8 @@
 // what became of every single operation.
 //
 // Writers write at a steady pace in sum, by turns to a key of their own, used once, and to registers that all
-// writers share. Readers read both. Every operation has the same short deadline and is tried once.
+// writers share. Readers read both. Every attempt at an operation has the same short deadline, and how long one is
+// tried again is the plan's.
 package load
 
 import (
@@ -35,8 +36,11 @@ type Plan struct {
 	Readers int    `json:"readers"`
 	// WritesPerSecond of all writers together; readers read as often.
 	WritesPerSecond int           `json:"writesPerSecond"`
-	Timeout         time.Duration `json:"timeout"` // of one operation
-	Registers       int           `json:"registers"`
+	Timeout         time.Duration `json:"timeout"` // of one attempt
+	// Patience is how long a client goes on trying an operation that was not acknowledged, as clients do. Each attempt
+	// is an operation of the history and writes a value of its own. 0: every operation is tried once.
+	Patience  time.Duration `json:"patience,omitempty"`
+	Registers int           `json:"registers"`
 	// RegisterLife is how long a set of registers is in use before everybody moves on to new ones: what a
 	// checker has to do grows steeply with the operations of unknown outcome on one key. 0: the whole run.
 	RegisterLife time.Duration `json:"registerLife,omitempty"`
@@ -57,7 +61,7 @@ func (p Plan) Validate() error {
 		return fmt.Errorf("%d writers and %d readers: choose 1 to 256 and 0 to 256", p.Writers, p.Readers)
 	case p.WritesPerSecond < 1 || p.WritesPerSecond > 10_000:
 		return fmt.Errorf("%d writes a second: choose 1 to 10000", p.WritesPerSecond)
-	case p.Timeout < time.Millisecond || p.Registers < 1 || p.RegisterLife < 0 || p.Redial < 0:
+	case p.Timeout < time.Millisecond || p.Registers < 1 || p.RegisterLife < 0 || p.Redial < 0 || p.Patience < 0:
 		return fmt.Errorf("timeout %v and %d registers: both must be given, and no length of time be negative", p.Timeout, p.Registers)
 	}
 	return nil
@@ -70,6 +74,7 @@ type Run struct {
 	cancel  context.CancelFunc
 	clients []*clientv3.Client
 	wg      sync.WaitGroup
+	beat    metronome
 	mu      struct {
 		sync.Mutex
 		history history.History
@@ -118,6 +123,7 @@ func Start(p Plan) (*Run, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
+	r.wg.Go(func() { r.beat.run(ctx, r.began) })
 	for i, client := range r.clients {
 		rng := rand.New(rand.NewPCG(p.Seed, uint64(i)))
 		if i < p.Writers {
@@ -167,7 +173,7 @@ func (r *Run) write(c *clientv3.Client, client, n int, rng *rand.Rand) {
 	} else {
 		r.remember(o.Key)
 	}
-	r.perform(&o, func(ctx context.Context) error {
+	r.insist(o, func(ctx context.Context, o *history.Operation) error {
 		_, err := c.Put(ctx, o.Key, o.Value)
 		return err
 	})
@@ -178,7 +184,7 @@ func (r *Run) read(c *clientv3.Client, client int, rng *rand.Rand) {
 	if own, ok := r.recent(rng); ok && rng.IntN(3) == 0 {
 		o.Key = own
 	}
-	r.perform(&o, func(ctx context.Context) error {
+	r.insist(o, func(ctx context.Context, o *history.Operation) error {
 		answer, err := c.Get(ctx, o.Key)
 		if err == nil && len(answer.Kvs) > 0 {
 			o.Value = string(answer.Kvs[0].Value)
@@ -187,16 +193,43 @@ func (r *Run) read(c *clientv3.Client, client int, rng *rand.Rand) {
 	})
 }
 
-// perform runs one operation and records it.
-func (r *Run) perform(o *history.Operation, do func(context.Context) error) {
+// pause is the time between two attempts, as long as the official client takes by itself.
+const pause = 25 * time.Millisecond
+
+// insist tries an operation until it is acknowledged or patience is over. Every attempt to write has a value of its
+// own: an earlier one may still take effect.
+func (r *Run) insist(o history.Operation, do func(context.Context, *history.Operation) error) {
+	o.First = time.Since(r.began)
+	again := time.NewTimer(0)
+	defer again.Stop()
+	for attempt := 0; ; attempt++ {
+		<-again.C
+		once := o
+		if attempt > 0 && o.Kind == history.Put {
+			once.Value = fmt.Sprintf("%s.%d", o.Value, attempt)
+		}
+		r.perform(&once, do)
+		if once.Outcome == history.OK || once.GaveUp {
+			return
+		}
+		again.Reset(pause)
+	}
+}
+
+// perform makes one attempt and records it.
+func (r *Run) perform(o *history.Operation, do func(context.Context, *history.Operation) error) {
 	ctx, cancel := context.WithTimeout(context.Background(), r.plan.Timeout)
 	defer cancel()
 	o.Start = time.Since(r.began)
-	err := do(ctx)
+	err := do(ctx, o)
 	o.End = time.Since(r.began)
 	o.Outcome = Classify(err)
 	if err != nil {
 		o.Error = err.Error()
+		o.GaveUp = o.End+pause >= o.First+r.plan.Patience
+	}
+	if !o.GaveUp {
+		o.First = 0
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -271,6 +304,8 @@ type Result struct {
 	History history.History
 	// Final is what the run's keys held after all writers had stopped.
 	Final map[string]string
+	// Stalls are the times in which the machine stood still: a metronome's ticks came late.
+	Stalls []history.Gap
 }
 
 // Stop ends the load, waits for the operations that are under way, and reads all keys of the run, as one more
@@ -279,7 +314,7 @@ func (r *Run) Stop(ctx context.Context) (Result, error) {
 	length := time.Since(r.began)
 	r.cancel()
 	r.wg.Wait()
-	result := Result{Length: length, History: r.mu.history, Final: map[string]string{}}
+	result := Result{Length: length, History: r.mu.history, Final: map[string]string{}, Stalls: r.beat.stalls}
 	o := history.Operation{Client: len(r.clients), Kind: history.Get, Outcome: history.OK, Start: time.Since(r.began)}
 	for _, key := range r.keys() {
 		result.Final[key] = ""
