@@ -82,6 +82,7 @@ Clusters with different names run side by side.`,
 	root.PersistentFlags().StringVar(&o.name, "name", "raftsman", "the cluster's `name`")
 	root.AddCommand(newUp(o), newDown(o), newStatus(o), newLoad(o), newKubeconfig(o), newKubectl(o), newTool(), newImage())
 	root.AddCommand(newSignal(o), newIsolate(o), newRejoin(o), newStopNode(o), newStartNode(o), newExec(o))
+	root.AddCommand(newPartition(o), newHeal(o), newFreeze(o), newThaw(o))
 	root.AddCommand(newMembers(o), newStopMember(o), newStartMember(o), newHold(), newEnter(), newForward())
 	return root
 }

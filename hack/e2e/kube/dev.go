@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -93,6 +94,46 @@ func (d Dev) Isolate(ctx context.Context, p Pod) error {
 // Rejoin undoes Isolate.
 func (d Dev) Rejoin(ctx context.Context, p Pod) error {
 	_, err := d.Run(ctx, "rejoin", "-n", p.Namespace, p.Name)
+	return err
+}
+
+// StopNode lets a node fail as if its power had gone, until StartNode.
+func (d Dev) StopNode(ctx context.Context, node int) error {
+	_, err := d.Run(ctx, "stop-node", strconv.Itoa(node))
+	return err
+}
+
+// StartNode starts a stopped node again and waits until it is ready.
+func (d Dev) StartNode(ctx context.Context, node int) error {
+	_, err := d.Run(ctx, "start-node", strconv.Itoa(node))
+	return err
+}
+
+// Partition cuts a node and its Pods off from other nodes and theirs, until Heal.
+func (d Dev) Partition(ctx context.Context, node int, others ...int) error {
+	args := []string{"partition", strconv.Itoa(node)}
+	for _, n := range others {
+		args = append(args, strconv.Itoa(n))
+	}
+	_, err := d.Run(ctx, args...)
+	return err
+}
+
+// Heal undoes every partition.
+func (d Dev) Heal(ctx context.Context) error {
+	_, err := d.Run(ctx, "heal")
+	return err
+}
+
+// Freeze holds a process of Kubernetes itself still, such as kube-apiserver, until Thaw.
+func (d Dev) Freeze(ctx context.Context, process string) error {
+	_, err := d.Run(ctx, "freeze", process)
+	return err
+}
+
+// Thaw undoes Freeze.
+func (d Dev) Thaw(ctx context.Context, process string) error {
+	_, err := d.Run(ctx, "thaw", process)
 	return err
 }
 
