@@ -96,9 +96,9 @@ clients: build ## etcdctl, the Go client and one for Node at work on etcd and Ra
 	cd hack/e2e && RAFTSMAN_CLIENTS=$(BIN)/raftsman go test ./clients -count=1 -v -timeout 15m -run 'Test$(RUN)' $(if $(PERF),-clients.perf)
 
 .PHONY: e2e
-e2e: ## end-to-end tests on a Kubernetes on this machine; root on Linux; about a quarter of an hour
-	cd hack/devcluster && DEVCLUSTER_REAL=1 go test -count=1 -v -timeout 40m -run TestReal .
-	cd hack/e2e && RAFTSMAN_E2E=1 go test -count=1 -v -timeout 60m -run 'TestEndToEnd|TestQuickstart' .
+e2e: ## end-to-end tests on a Kubernetes on this machine; root on Linux; the brief ones, under ten minutes: ALL=yes for all, an hour; RUN=name for some, SHARD=1/3 for a part, RESUME=yes for those that have not passed yet
+	$(if $(ALL),cd hack/devcluster && DEVCLUSTER_REAL=1 go test -count=1 -v -timeout 40m -run TestReal .)
+	cd hack/e2e && RAFTSMAN_E2E=1 RAFTSMAN_E2E_ALL=$(ALL) RAFTSMAN_E2E_SHARD=$(SHARD) RAFTSMAN_E2E_RESUME=$(RESUME) go test -count=1 -v -timeout 150m -run 'TestEndToEnd$(if $(RUN),/(install:|$(RUN)))$(if $(ALL),|TestQuickstart)' .
 
 .PHONY: kubestore
 kubestore: ## a Kubernetes API server on Raftsman, its leader killed every 30 s, for FOR=20m or OBJECTS=10000 once; root on Linux

@@ -11,13 +11,15 @@ import (
 )
 
 // TestEndToEnd is the whole suite: scenarios on one dev cluster, in an order in which the later ones find what
-// the earlier ones left. Each is named after the promise that it holds. Some of them alone, on a cluster that
-// is kept between runs (until the scenario manifest, which takes the release away that install made):
+// the earlier ones left. Each is named after the promise that it holds. Without more the brief ones run; type pick
+// says how all of them do, a shard of them, or those that have not passed yet. At the end stands a table of what
+// clients noticed of every operation. Some of them alone, on a cluster that is kept between runs (until the scenario
+// manifest, which takes the release away that install made):
 //
 //	RAFTSMAN_E2E=1 RAFTSMAN_E2E_KEEP=1 go test -v -count=1 -run 'TestEndToEnd/(install:|scale)' -timeout 30m .
 func TestEndToEnd(t *testing.T) {
 	if os.Getenv("RAFTSMAN_E2E") == "" {
-		t.Skip("NOT RUN: the end-to-end tests need root, Linux and about a quarter of an hour: `make e2e` runs them")
+		t.Skip("NOT RUN: the end-to-end tests need root, Linux and ten minutes, or an hour for all of them: `make e2e` runs them")
 	}
 	s := begin(t)
 	began := time.Now()
@@ -53,13 +55,22 @@ func TestEndToEnd(t *testing.T) {
 		{"columns: kubectl get shows them", s.columns, false},
 		{"manifest: the one-file install works, after helm uninstall", s.manifest, false},
 	}
-	for _, x := range scenarios {
+	picked, ran := s.resume(t), 0
+	defer func() { s.tell(t, len(scenarios)) }()
+	for i, x := range scenarios {
+		if !picked.takes(i, x.name, x.vital) {
+			continue
+		}
+		ran++
+		s.scene = x.name
 		ok := t.Run(x.name, func(t *testing.T) {
 			before := time.Now()
 			s.say("--- %s", x.name)
 			defer s.explain(t, len(s.seen.Events(0)))
 			defer func() {
-				s.say("--- failed=%v after %v: %s", t.Failed(), time.Since(before).Round(time.Second), x.name)
+				took := time.Since(before).Round(time.Second)
+				s.note(t, !t.Failed() && !t.Skipped(), took)
+				s.say("--- failed=%v after %v: %s", t.Failed(), took, x.name)
 			}()
 			x.run(t)
 		})
@@ -67,8 +78,8 @@ func TestEndToEnd(t *testing.T) {
 			t.Fatalf("%s failed: nothing else can work", x.name)
 		}
 	}
-	t.Run("rights: the operator's role and the audit log agree, both ways", s.rights)
-	t.Run("vocabulary: what this suite answers for was seen", s.vocabulary)
+	t.Run("rights: the operator's role and the audit log agree, both ways", func(t *testing.T) { s.rights(t, ran == len(scenarios)) })
+	t.Run("vocabulary: what this suite answers for was seen", func(t *testing.T) { s.vocabulary(t, len(scenarios)) })
 	s.say("all scenarios took %v", time.Since(began).Round(time.Second))
 }
 

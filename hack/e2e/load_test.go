@@ -24,7 +24,9 @@ import (
 const (
 	atLeast  = 100             // acknowledged writes a second that a recorded load must have reached
 	maxGap   = 3 * time.Second // between two acknowledgements, where writes must go on
-	opLimit  = time.Second     // of one client operation
+	opLimit  = time.Second     // of one attempt at a client operation
+	insist   = 3 * time.Second // for as long a client tries an operation again
+	redial   = time.Second / 2 // at most between two attempts of a client to reach a member
 	judgment = time.Minute     // for the verdict on a history
 )
 
@@ -51,6 +53,7 @@ apiVersion: v1
 kind: Pod
 metadata: {name: client, namespace: elsewhere}
 spec:
+  nodeSelector: {kubernetes.io/hostname: node-0} # the node that is never taken away
   automountServiceAccountToken: false
   securityContext: {runAsNonRoot: true, runAsUser: 65532, seccompProfile: {type: RuntimeDefault}}
   terminationGracePeriodSeconds: 1
@@ -108,8 +111,9 @@ func (s *suite) one(t *testing.T, o load.One) load.Answer {
 
 // running is a recorded load that is on.
 type running struct {
-	s *suite
-	t *testing.T
+	s     *suite
+	t     *testing.T
+	spans *[]span // the operations that the table tells of
 }
 
 // load starts a recorded load on a cluster's client Service, at 200 writes and as many reads a second.
@@ -119,13 +123,13 @@ func (c cluster) load(t *testing.T) running {
 	c.runs++
 	p := load.Plan{
 		Endpoints: []string{c.service()}, Prefix: fmt.Sprintf("run-%d-%d", time.Now().Unix(), c.runs), Writers: 20, Readers: 6,
-		WritesPerSecond: 200, Timeout: opLimit, Registers: 8, Seed: uint64(time.Now().UnixNano()),
+		WritesPerSecond: 200, Timeout: opLimit, Patience: insist, Redial: redial, Registers: 8, Seed: uint64(time.Now().UnixNano()),
 	}
 	t.Logf("load: seed=%d prefix=%s", p.Seed, p.Prefix)
 	if _, err := c.order(t.Context(), http.MethodPost, "/start", p); err != nil {
 		t.Fatal(err)
 	}
-	r := running{c.suite, t}
+	r := running{c.suite, t, &[]span{}}
 	r.more(200)
 	return r
 }
@@ -171,6 +175,8 @@ func (r running) stop() history.Figures {
 		r.t.Fatal(err)
 	}
 	figures := result.History.Figures(result.Length)
+	figures.Gap = result.History.Window(0, result.Length, result.Length, result.Stalls).Gap
+	r.rows(result)
 	r.s.say("  %v in %v", figures, result.Length.Round(time.Millisecond))
 	r.t.Logf("%v in %v", figures, result.Length.Round(time.Millisecond))
 	if err := errors.Join(result.History.CheckLinearizable(judgment), result.History.CheckKept(result.Final)); err != nil {

@@ -20,8 +20,10 @@ func (s *suite) leaderKilled(t *testing.T) {
 	id := c.ready(t, 3).Status.ClusterID
 	before := c.ids(t, 3)
 	r := c.load(t)
-	c.killLeader(t)
-	r.more(600)
+	r.during(lost, "leader's container killed", func() {
+		c.killLeader(t)
+		r.more(600)
+	})
 	c.ready(t, 3)
 	r.steady(r.stop())
 	c.oneCluster(t, 3, id)
@@ -31,22 +33,42 @@ func (s *suite) leaderKilled(t *testing.T) {
 // killLeader kills the container of the member that leads and waits until another boot of it answers.
 func (c cluster) killLeader(t *testing.T) {
 	t.Helper()
-	leader := c.leader(t)
-	before, err := c.k.Member(t.Context(), c.named(leader), admin.StatusOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.say("  SIGKILL to %s", leader)
-	if err := c.dev.Signal(t.Context(), c.named(leader), "KILL"); err != nil {
-		t.Fatal(err)
-	}
-	c.until(t, leader+" runs again", func(ctx context.Context) error {
-		now, err := c.k.Member(ctx, c.named(leader), admin.StatusOptions{})
-		if err == nil && now.Boot == before.Boot {
-			err = fmt.Errorf("it is still in boot %d", now.Boot)
+	c.kill(t, c.leader(t))
+}
+
+// kill kills the containers of some Pods in the same moment and waits until other boots of them answer.
+func (c cluster) kill(t *testing.T, pods ...string) {
+	t.Helper()
+	boots := map[string]uint64{}
+	for _, p := range pods {
+		before, err := c.k.Member(t.Context(), c.named(p), admin.StatusOptions{})
+		if err != nil {
+			t.Fatal(err)
 		}
-		return err
-	})
+		boots[p] = before.Boot
+	}
+	c.say("  SIGKILL to %v", pods)
+	var all sync.WaitGroup
+	for _, p := range pods {
+		all.Go(func() {
+			if err := c.dev.Signal(t.Context(), c.named(p), "KILL"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	for _, p := range pods {
+		c.until(t, p+" runs again", func(ctx context.Context) error { return c.rebooted(ctx, p, boots[p]) })
+	}
+}
+
+// rebooted is nil when a member is in another boot than before.
+func (c cluster) rebooted(ctx context.Context, pod string, before uint64) error {
+	now, err := c.k.Member(ctx, c.named(pod), admin.StatusOptions{})
+	if err == nil && now.Boot == before {
+		err = fmt.Errorf("it is still in boot %d", now.Boot)
+	}
+	return err
 }
 
 // leader is the member that says itself that it leads, with a quorum behind it.
@@ -54,20 +76,26 @@ func (c cluster) leader(t *testing.T) string {
 	t.Helper()
 	leader := ""
 	c.until(t, "a member leads", func(ctx context.Context) error {
-		pods, err := c.k.Pods(ctx, c.namespace, api.LabelCluster+"="+c.name)
-		if err != nil {
-			return err
-		}
-		for _, p := range pods {
-			m, err := c.k.Member(ctx, c.named(p.Name), admin.StatusOptions{Quorum: true})
-			if err == nil && m.Role == admin.RoleLeader && m.Quorate {
-				leader = p.Name
-				return nil
-			}
-		}
-		return fmt.Errorf("none of %d Pods", len(pods))
+		m, err := c.findLeader(ctx)
+		leader = m.Name
+		return err
 	})
 	return leader
+}
+
+// findLeader is what the leader says of itself.
+func (c cluster) findLeader(ctx context.Context) (admin.Status, error) {
+	pods, err := c.k.Pods(ctx, c.namespace, api.LabelCluster+"="+c.name)
+	if err != nil {
+		return admin.Status{}, err
+	}
+	for _, p := range pods {
+		m, err := c.k.Member(ctx, c.named(p.Name), admin.StatusOptions{Quorum: true})
+		if err == nil && m.Role == admin.RoleLeader && m.Quorate {
+			return m, nil
+		}
+	}
+	return admin.Status{}, fmt.Errorf("none of %d Pods leads", len(pods))
 }
 
 // allDeleted deletes all Pods at once under load.
@@ -165,7 +193,7 @@ func (s *suite) volumeDeleted(t *testing.T) {
 	c := s.demo()
 	id := c.ready(t, 3).Status.ClusterID
 	r := c.load(t)
-	c.loseVolume(t, c.follower(t))
+	r.during(lost, "follower's volume deleted", func() { c.loseVolume(t, c.follower(t)) })
 	r.steady(r.stop())
 	c.oneCluster(t, 3, id)
 }

@@ -12,38 +12,50 @@ import (
 	"raftsman.dev/hack/e2e/kube"
 )
 
-// mostKills bounds how often the operator is killed in one scenario: each time its successor waits for the
-// lease to run out.
+// mostKills bounds how often the operator, or the leader, is killed in one scenario: each time the operator's successor
+// waits for the lease to run out, and a container that ends often is started again later each time.
 const mostKills = 4
+
+// strike kills somebody at a moment of an operation. It returns false where there was nobody.
+type strike func(ctx context.Context, moment string) (bool, error)
 
 // disturbed performs a fault, or an order, while the operator is killed: right before it, where that is asked for,
 // and whenever the operator says something new about what it does. Nobody is left to finish what was begun but
 // the next operator, from what it finds.
 func (c cluster) disturbed(t *testing.T, before bool, fault func()) {
 	t.Helper()
+	c.struck(t, mostKills, before, fault, func(ctx context.Context, moment string) (bool, error) {
+		return true, c.killOperator(ctx, moment)
+	})
+}
+
+// struck performs a fault, or an order, while somebody is killed whenever the operator says something new, most times
+// at most.
+func (c cluster) struck(t *testing.T, most int, before bool, fault func(), hit strike) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	seen, kills := len(c.seen.Of(c.namespace, c.name, 0)), 0
 	if before {
 		kills++
-		if err := c.killOperator(ctx, "before anything"); err != nil {
+		if _, err := hit(ctx, "before anything"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	go func() { done <- c.killAtSteps(ctx, seen, &kills) }()
+	go func() { done <- c.killAtSteps(ctx, seen, most, &kills, hit) }()
 	fault()
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	t.Logf("the operator was killed %d times", kills)
+	t.Logf("killed %d times", kills)
 	if kills == 0 {
-		t.Error("the operator was never killed: nothing is proven")
+		t.Error("nobody was ever killed: nothing is proven")
 	}
 }
 
-// killAtSteps kills the operator at every new step of an operation until ctx ends.
-func (c cluster) killAtSteps(ctx context.Context, from int, kills *int) error {
+// killAtSteps kills somebody at every new step of an operation until ctx ends.
+func (c cluster) killAtSteps(ctx context.Context, from, most int, kills *int, hit strike) error {
 	known := map[string]bool{}
 	for {
 		changed := c.seen.Changed()
@@ -55,10 +67,13 @@ func (c cluster) killAtSteps(ctx context.Context, from int, kills *int) error {
 				known[step], at = true, step
 			}
 		}
-		if at != "" && *kills < mostKills {
-			*kills++
-			if err := c.killOperator(ctx, at); err != nil && ctx.Err() == nil {
+		if at != "" && *kills < most {
+			did, err := hit(ctx, at)
+			if err != nil && ctx.Err() == nil {
 				return err
+			}
+			if did {
+				*kills++
 			}
 		}
 		select {
@@ -110,10 +125,12 @@ func (s *suite) leaderKilledWithoutOperator(t *testing.T) {
 	id := c.ready(t, 3).Status.ClusterID
 	before := c.ids(t, 3)
 	r := c.load(t)
-	c.disturbed(t, true, func() {
-		c.killLeader(t)
-		r.more(600)
-		c.ready(t, 3)
+	r.during(lost, "leader killed, and the operator", func() {
+		c.disturbed(t, true, func() {
+			c.killLeader(t)
+			r.more(600)
+			c.ready(t, 3)
+		})
 	})
 	r.steady(r.stop())
 	c.oneCluster(t, 3, id)
@@ -124,10 +141,10 @@ func (s *suite) scaleWithoutOperator(t *testing.T) {
 	c := s.demo()
 	id := c.ready(t, 3).Status.ClusterID
 	r := c.load(t)
-	c.disturbed(t, false, func() { c.resize(t, 5) })
+	r.during(planned, "grow 3 to 5, operator killed", func() { c.disturbed(t, false, func() { c.resize(t, 5) }) })
 	c.oneCluster(t, 5, id)
 	c.lead(t, 4)
-	c.disturbed(t, false, func() { c.resize(t, 3) })
+	r.during(planned, "shrink 5 to 3, operator killed", func() { c.disturbed(t, false, func() { c.resize(t, 3) }) })
 	r.steady(r.stop())
 	c.oneCluster(t, 3, id)
 	c.volumes(t, 3)
@@ -151,7 +168,9 @@ func (s *suite) volumeDeletedWithoutOperator(t *testing.T) {
 	c := s.demo()
 	id := c.ready(t, 3).Status.ClusterID
 	r := c.load(t)
-	c.disturbed(t, false, func() { c.loseVolume(t, c.follower(t)) })
+	r.during(lost, "follower's volume deleted, operator killed", func() {
+		c.disturbed(t, false, func() { c.loseVolume(t, c.follower(t)) })
+	})
 	r.steady(r.stop())
 	c.oneCluster(t, 3, id)
 }

@@ -150,6 +150,18 @@ func (c cluster) stopFor(t *testing.T, ordinal int, during func()) {
 	during()
 }
 
+// pass lets time pass, where time itself is what is tried.
+func pass(t *testing.T, long time.Duration) {
+	t.Helper()
+	timer := time.NewTimer(long)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-t.Context().Done():
+		t.Fatal(t.Context().Err())
+	}
+}
+
 // stoppedBriefly stops a follower for ten seconds under load: it catches up from the log, in the same boot and
 // without a snapshot.
 func (s *suite) stoppedBriefly(t *testing.T) {
@@ -159,14 +171,7 @@ func (s *suite) stoppedBriefly(t *testing.T) {
 	victim := c.follower(t)
 	before := c.members(t, 3, admin.StatusOptions{})[victim]
 	r := c.load(t)
-	c.stopFor(t, victim, func() {
-		timer := time.NewTimer(long)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-t.Context().Done():
-		}
-	})
+	r.during(lost, "follower stopped for 10 s", func() { c.stopFor(t, victim, func() { pass(t, long) }) })
 	c.ready(t, 3)
 	r.more(300)
 	r.steady(r.stop())

@@ -138,8 +138,9 @@ func unlogged(r right) (why string, ok bool) {
 	return "", false
 }
 
-// rights compares the operator's role with the audit log of this whole run, both ways.
-func (s *suite) rights(t *testing.T) {
+// rights demands that the operator did nothing on this cluster that its role does not list and, if all scenarios ran on
+// it, that there is nothing in the role that it did not do.
+func (s *suite) rights(t *testing.T, whole bool) {
 	granted, err := readRoles(filepath.Join(s.repo, "config/rbac/role.yaml"))
 	if err != nil {
 		t.Fatal(err)
@@ -153,10 +154,10 @@ func (s *suite) rights(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	compareRights(t, granted, used, refused)
+	compareRights(t, granted, used, refused, whole)
 }
 
-func compareRights(t *testing.T, granted map[right]bool, used map[right]int, refused []string) {
+func compareRights(t *testing.T, granted map[right]bool, used map[right]int, refused []string, whole bool) {
 	t.Helper()
 	for _, r := range refused {
 		t.Errorf("the operator was not allowed: %s", r)
@@ -169,6 +170,8 @@ func compareRights(t *testing.T, granted map[right]bool, used map[right]int, ref
 	for _, r := range slices.SortedFunc(maps.Keys(granted), byText) {
 		why, excused := unlogged(r)
 		switch {
+		case used[r] == 0 && !excused && !whole:
+			t.Logf("left to scenarios that have not run: %q", r)
 		case used[r] == 0 && !excused:
 			t.Errorf("the operator may %q and never does", r)
 		case used[r] == 0:

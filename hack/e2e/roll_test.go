@@ -20,9 +20,7 @@ func (s *suite) roll(t *testing.T) {
 	from := len(s.seen.Of(home, name, 0))
 	mark := fmt.Sprintf("%d", from)
 	r := c.load(t)
-	s.kubectl(t, "patch", "raftcluster", name, "--type=merge", "-p", `{"spec":{"annotations":{"e2e.raftsman.dev/roll":"`+mark+`"}}}`)
-	s.kubectl(t, "wait", "--for=condition=Ready", "raftcluster/"+name, "--timeout=4m")
-	c.ready(t, 3)
+	r.during(planned, "roll", func() { c.rolled(t, mark) })
 	r.steady(r.stop())
 	now, err := s.k.Pods(t.Context(), home, api.LabelCluster+"="+name)
 	if err != nil {
@@ -48,6 +46,20 @@ func (s *suite) roll(t *testing.T) {
 	}
 	c.oneCluster(t, 3, id)
 	c.same(t, before)
+}
+
+// rolled changes an annotation of the template and waits, as a person does, until all Pods have it.
+func (c cluster) rolled(t *testing.T, mark string) {
+	t.Helper()
+	c.patch(t, `{"spec":{"annotations":{"e2e.raftsman.dev/roll":"`+mark+`"}}}`)
+	c.kubectl(t, "wait", "-n", c.namespace, "--for=condition=Ready", "raftcluster/"+c.name, "--timeout=4m")
+	c.ready(t, 3)
+}
+
+// patch merges something into the RaftCluster.
+func (c cluster) patch(t *testing.T, text string) {
+	t.Helper()
+	c.kubectl(t, "patch", "raftcluster", "-n", c.namespace, c.name, "--type=merge", "-p", text)
 }
 
 // hibernate scales to none and back: Pods stop, membership and data stay.

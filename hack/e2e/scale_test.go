@@ -18,15 +18,15 @@ func (s *suite) scale(t *testing.T) {
 	id := c.ready(t, 3).Status.ClusterID
 	before := c.members(t, 3, admin.StatusOptions{})
 	r := c.load(t)
-	c.resize(t, 5)
+	r.during(planned, "grow 3 to 5", func() { c.resize(t, 5) })
 	r.more(300)
 	grown := c.joints(t, 5, before[0].Membership.Index)
 	if len(grown) != 1 {
 		t.Errorf("growing took the joint changes at %v: it must be one", grown)
 	}
-	c.lead(t, 4) // so that leadership must be handed over before the change
+	r.during(planned, "transfer to the last", func() { c.lead(t, 4) }) // so that leadership must be handed over before the change
 	now := c.members(t, 5, admin.StatusOptions{})
-	c.resize(t, 3)
+	r.during(planned, "shrink 5 to 3, the leader leaves", func() { c.resize(t, 3) })
 	r.more(300)
 	if shrunk := c.joints(t, 3, now[0].Membership.Index); len(shrunk) != 1 {
 		t.Errorf("shrinking took the joint changes at %v: it must be one", shrunk)

@@ -44,6 +44,10 @@ type suite struct {
 	seen      *kube.Sightings
 	out       io.Writer
 	runs      int
+	scene     string // the scenario that is on
+	rows      []row  // of it
+	records   []record
+	build     string // of the product
 }
 
 // begin builds everything and brings the dev cluster up.
