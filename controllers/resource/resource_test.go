@@ -126,3 +126,27 @@ func TestRestartedAt(t *testing.T) {
 		t.Errorf("with it: %v; the spec's own are %v", got, c.Spec.Annotations)
 	}
 }
+
+// TestSpreadByDefault: the constraint on nodes stands alone, for beside one on zones the scheduler would ignore both
+// on nodes without zones; zones are a preference, which a spec of its own replaces.
+func TestSpreadByDefault(t *testing.T) {
+	c := &api.RaftCluster{}
+	c.Name, c.Namespace = "c", "n"
+	made := func() corev1.PodSpec { return pod(c, Defaults{}) }
+	got := made()
+	if s := got.TopologySpreadConstraints; len(s) != 1 || s[0].TopologyKey != corev1.LabelHostname {
+		t.Errorf("spread: %+v", s)
+	}
+	zones := got.Affinity.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution
+	if len(zones) != 1 || zones[0].PodAffinityTerm.TopologyKey != corev1.LabelTopologyZone || len(zones[0].PodAffinityTerm.LabelSelector.MatchLabels) == 0 {
+		t.Errorf("zones: %+v", zones)
+	}
+	c.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{}}
+	if got := made(); got.Affinity.NodeAffinity == nil || got.Affinity.PodAntiAffinity == nil || c.Spec.Affinity.PodAntiAffinity != nil {
+		t.Errorf("with an affinity of other things: %+v, the spec %+v", got.Affinity, c.Spec.Affinity)
+	}
+	c.Spec.Affinity.PodAntiAffinity = &corev1.PodAntiAffinity{}
+	if got := made(); len(got.Affinity.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution) != 0 {
+		t.Errorf("the spec's own is not kept: %+v", got.Affinity)
+	}
+}

@@ -84,7 +84,7 @@ func pod(c *api.RaftCluster, d Defaults) corev1.PodSpec {
 		Containers:                []corev1.Container{container(c, d)},
 		NodeSelector:              c.Spec.NodeSelector,
 		Tolerations:               c.Spec.Tolerations,
-		Affinity:                  c.Spec.Affinity,
+		Affinity:                  affinity(c),
 		TopologySpreadConstraints: spread(c),
 		PriorityClassName:         c.Spec.PriorityClassName,
 	}
@@ -187,12 +187,12 @@ func probe(path string, period, failures int32) *corev1.Probe {
 	}
 }
 
-// spread is the spec's own; where it says nothing, preferably one member a node and even over zones.
+// spread is the spec's own; where it says nothing, preferably one member a node. There is no constraint on zones beside
+// it: the scheduler scores no node that lacks the label of any one of them, and many clusters have no zones.
 func spread(c *api.RaftCluster) []corev1.TopologySpreadConstraint {
 	own := &metav1.LabelSelector{MatchLabels: Selector(c)}
 	if len(c.Spec.TopologySpreadConstraints) == 0 {
 		return []corev1.TopologySpreadConstraint{
-			{MaxSkew: 1, TopologyKey: "topology.kubernetes.io/zone", WhenUnsatisfiable: corev1.ScheduleAnyway, LabelSelector: own},
 			{MaxSkew: 1, TopologyKey: corev1.LabelHostname, WhenUnsatisfiable: corev1.ScheduleAnyway, LabelSelector: own},
 		}
 	}
@@ -203,5 +203,21 @@ func spread(c *api.RaftCluster) []corev1.TopologySpreadConstraint {
 		}
 		all = append(all, t)
 	}
+	return all
+}
+
+// affinity is the spec's own; where it says nothing of spreading, members prefer zones without others.
+func affinity(c *api.RaftCluster) *corev1.Affinity {
+	if len(c.Spec.TopologySpreadConstraints) > 0 || c.Spec.Affinity != nil && c.Spec.Affinity.PodAntiAffinity != nil {
+		return c.Spec.Affinity
+	}
+	all := &corev1.Affinity{}
+	if c.Spec.Affinity != nil {
+		all = c.Spec.Affinity.DeepCopy()
+	}
+	all.PodAntiAffinity = &corev1.PodAntiAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.WeightedPodAffinityTerm{{
+		Weight:          100, // the most
+		PodAffinityTerm: corev1.PodAffinityTerm{TopologyKey: corev1.LabelTopologyZone, LabelSelector: &metav1.LabelSelector{MatchLabels: Selector(c)}},
+	}}}
 	return all
 }
