@@ -68,6 +68,9 @@ func TestEndToEnd(t *testing.T) {
 		{"size 5: two killed at once, the leader among them", s.sizeFive, false},
 		{"size 7: three killed at once, the leader among them", s.sizeSeven, false},
 		{"sizes: one to three to five and back to one under load", s.sizes, false},
+		{"bad image: a revert heals it unaided", s.badImage, false},
+		{"paused: nothing is touched", s.paused, false},
+		{"made anew: under the same name on volumes that were kept", s.anewKept, false},
 		{"columns: kubectl get shows them", s.columns, false},
 		{"manifest: the one-file install works, after helm uninstall", s.manifest, false},
 	}
