@@ -71,6 +71,7 @@ func TestEndToEnd(t *testing.T) {
 		{"bad image: a revert heals it unaided", s.badImage, false},
 		{"paused: nothing is touched", s.paused, false},
 		{"made anew: under the same name on volumes that were kept", s.anewKept, false},
+		{"made anew: under the same name without its volumes", s.anewEmpty, false},
 		{"columns: kubectl get shows them", s.columns, false},
 		{"manifest: the one-file install works, after helm uninstall", s.manifest, false},
 	}

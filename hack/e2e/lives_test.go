@@ -125,3 +125,21 @@ func (s *suite) anewKept(t *testing.T) {
 	c.resize(t, 5) // and it has a life before it
 	c.oneCluster(t, 5, id)
 }
+
+// anewEmpty deletes a cluster with its volumes and makes it anew: it is another one, and empty.
+func (s *suite) anewEmpty(t *testing.T) {
+	const spec = "{replicas: 3, storage: {retention: {whenDeleted: Delete}}}"
+	c := s.fresh(t, "anew-empty", "lamb", spec)
+	id := c.ready(t, 3).Status.ClusterID
+	c.put(t, "from/before", "v")
+	c.goes(t, 0)
+	s.apply(t, fmt.Sprintf(fresh, c.namespace, c.name, spec))
+	now := c.ready(t, 3).Status.ClusterID
+	if now == id {
+		t.Errorf("it is cluster %s again", id)
+	}
+	c.oneCluster(t, 3, now)
+	if got := c.read(t, "from/before"); got != "" {
+		t.Errorf("what the other cluster held reads %q", got)
+	}
+}
