@@ -68,7 +68,7 @@ verify: ## format, vet, lint, generated files current, import table, tidy
 	hack/verify.sh
 
 .PHONY: test
-test: unit race clients torture e2e ## unit tests, the core under the race detector, real clients, then real processes and end to end (which need root on Linux)
+test: unit race clients torture real e2e ## unit tests, the core under the race detector, real clients, then real processes and end to end (which need root on Linux)
 
 .PHONY: unit
 unit: programs ## unit tests of every module, planner loops and the operator on a real API server included
@@ -95,10 +95,14 @@ torture: build ## real processes killed, their files damaged, their disks hung a
 clients: build ## etcdctl, the Go client and one for Node at work on etcd and Raftsman side by side; RUN=Script for a part, PERF=yes for two minutes of load as well
 	cd hack/e2e && RAFTSMAN_CLIENTS=$(BIN)/raftsman go test ./clients -count=1 -v -timeout 15m -run 'Test$(RUN)' $(if $(PERF),-clients.perf)
 
+.PHONY: real
+real: ## the Kubernetes on this machine itself, and the quickstart, from nothing to nothing; root on Linux; five minutes
+	cd hack/devcluster && DEVCLUSTER_REAL=1 go test -count=1 -v -timeout 40m -run TestReal .
+	cd hack/e2e && RAFTSMAN_E2E=1 go test -count=1 -v -timeout 20m -run TestQuickstart .
+
 .PHONY: e2e
 e2e: ## end-to-end tests on a Kubernetes on this machine; root on Linux; the brief ones, under ten minutes: ALL=yes for all, an hour; RUN=name for some, SHARD=1/3 for a part, RESUME=yes for those that have not passed yet
-	$(if $(ALL),cd hack/devcluster && DEVCLUSTER_REAL=1 go test -count=1 -v -timeout 40m -run TestReal .)
-	cd hack/e2e && RAFTSMAN_E2E=1 RAFTSMAN_E2E_ALL=$(ALL) RAFTSMAN_E2E_SHARD=$(SHARD) RAFTSMAN_E2E_RESUME=$(RESUME) go test -count=1 -v -timeout 150m -run 'TestEndToEnd$(if $(RUN),/(install:|$(RUN)))$(if $(ALL),|TestQuickstart)' .
+	cd hack/e2e && RAFTSMAN_E2E=1 RAFTSMAN_E2E_ALL=$(ALL) RAFTSMAN_E2E_SHARD=$(SHARD) RAFTSMAN_E2E_RESUME=$(RESUME) go test -count=1 -v -timeout 150m -run 'TestEndToEnd$(if $(RUN),/(install:|$(RUN)))' .
 
 .PHONY: kubestore
 kubestore: ## a Kubernetes API server on Raftsman, its leader killed every 30 s, for FOR=20m or OBJECTS=10000 once; root on Linux

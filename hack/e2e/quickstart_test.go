@@ -22,10 +22,10 @@ import (
 // and after: processes, mounts, control groups, namespaces of every kind, network links and state directories.
 func TestQuickstartLeavesNothing(t *testing.T) {
 	if os.Getenv("RAFTSMAN_E2E") == "" {
-		t.Skip("NOT RUN: this needs root and Linux, and makes a Kubernetes on this machine: `make e2e` runs it")
+		t.Skip("NOT RUN: this needs root and Linux, and makes a Kubernetes on this machine: `make real` runs it")
 	}
 	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
-		t.Fatal("this needs Linux and root: run `sudo make e2e`")
+		t.Fatal("this needs Linux and root: run `sudo make real`")
 	}
 	before := machineNow(t, nil)
 	down := func(ctx context.Context) (string, error) { return makeTarget(ctx, "quickstart-down") }
