@@ -1,0 +1,181 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+
+	api "raftsman.dev/api/v1alpha1"
+	"raftsman.dev/node/admin"
+)
+
+// statusLost deletes the object alone, as a backup without status is restored, under load: the members go on, and the
+// new object finds and keeps them.
+func (s *suite) statusLost(t *testing.T) {
+	c := s.fresh(t, "restored", "kept", "{replicas: 3}")
+	live := c.ready(t, 3)
+	id := live.Status.ClusterID
+	before, pods := c.ids(t, 3), c.uids(t)
+	manifest, err := json.Marshal(map[string]any{
+		"apiVersion": api.GroupVersion().String(), "kind": api.Kind,
+		"metadata": map[string]any{"namespace": c.namespace, "name": c.name}, "spec": live.Spec,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := c.load(t)
+	r.during(planned, "object deleted and restored", func() {
+		s.kubectl(t, "delete", "raftcluster", "-n", c.namespace, c.name, "--cascade=orphan", "--timeout=60s")
+		r.more(300)
+		s.apply(t, string(manifest))
+		c.ready(t, 3)
+	})
+	r.steady(r.stop())
+	if now := c.uids(t); !slices.Equal(now, pods) {
+		t.Errorf("the Pods are %v, they were %v", now, pods)
+	}
+	c.oneCluster(t, 3, id)
+	c.same(t, before)
+	c.resize(t, 5)
+	c.oneCluster(t, 5, id)
+}
+
+// upgrade is helm upgrade with values beside the chart's own, and without those of the time before.
+func (s *suite) upgrade(t *testing.T, values ...string) {
+	t.Helper()
+	args := []string{"upgrade", release, filepath.Join(s.repo, "charts/raftsman"), "--namespace", system, "--wait", "--timeout", "3m", "--set", "image.pullPolicy=Never"}
+	for _, v := range values {
+		args = append(args, "--set", v)
+	}
+	s.say("  helm upgrade %v", values)
+	if _, err := s.k.Run(t.Context(), s.k.Helm, args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// operators waits until so many operators run, all of an image, and no others.
+func (s *suite) operators(t *testing.T, n int, image string) {
+	t.Helper()
+	s.until(t, fmt.Sprintf("%d operators run", n), func(ctx context.Context) error {
+		pods, err := s.k.Pods(ctx, system, api.LabelPart+"=operator")
+		if err != nil {
+			return err
+		}
+		if len(pods) != n {
+			return fmt.Errorf("there are %d", len(pods))
+		}
+		for _, p := range pods {
+			if p.Status.Phase != corev1.PodRunning || p.DeletionTimestamp != nil || p.Spec.Containers[0].Image != image {
+				return fmt.Errorf("%s is %s, of %s", p.Name, p.Status.Phase, p.Spec.Containers[0].Image)
+			}
+		}
+		return nil
+	})
+}
+
+// twoOperators lets two operators work at once, without the lease that keeps one of them back.
+func (s *suite) twoOperators(t *testing.T) {
+	c := s.demo()
+	id := c.ready(t, 3).Status.ClusterID
+	defer s.upgrade(t) // however it ends
+	s.upgrade(t, "replicas=2", "operator.extraArgs={--leader-elect=false}")
+	s.operators(t, 2, s.image)
+	r := c.load(t)
+	at := c.members(t, 3, admin.StatusOptions{})[0].Membership.Index
+	r.during(planned, "grow 3 to 5 by two operators", func() { c.resize(t, 5) })
+	if grown := c.joints(t, 5, at); len(grown) != 1 {
+		t.Errorf("growing took the joint changes at %v: it must be one", grown)
+	}
+	r.during(planned, "roll by two operators", func() {
+		c.patch(t, fmt.Sprintf(`{"spec":{"annotations":{"e2e.raftsman.dev/roll":"twice-%d"}}}`, at))
+		c.ready(t, 5)
+	})
+	r.during(planned, "shrink 5 to 3 by two operators", func() { c.resize(t, 3) })
+	r.steady(r.stop())
+	c.oneCluster(t, 3, id)
+	c.volumes(t, 3)
+}
+
+// operatorUpgraded exchanges the operator's image for another of the same version, while the members' own is named in
+// the spec: no Pod of a member is touched.
+func (s *suite) operatorUpgraded(t *testing.T) {
+	c := s.demo()
+	id := c.ready(t, 3).Status.ClusterID
+	next := s.image + "-next"
+	err := s.dev.Image(t.Context(), filepath.Join(s.repo, "Dockerfile"), next, filepath.Join(s.dir, "next.tar"), "/out/raftsman="+filepath.Join(s.dir, "raftsman"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.upgrade(t) // however it ends
+	pods, boots := c.uids(t), c.starts(t, 3)
+	r := c.load(t)
+	r.during(planned, "the members' image named", func() {
+		c.patch(t, fmt.Sprintf(`{"spec":{"image":%q}}`, s.image))
+		c.ready(t, 3)
+	})
+	r.during(planned, "operator upgraded", func() {
+		s.upgrade(t, "image.tag="+s.version+"-next")
+		s.operators(t, 1, next)
+		r.more(1000) // it has had the time to look
+		c.ready(t, 3)
+	})
+	r.during(planned, "and back", func() {
+		s.upgrade(t)
+		s.operators(t, 1, s.image)
+		s.kubectl(t, "patch", "raftcluster", name, "--type=json", "-p", `[{"op":"remove","path":"/spec/image"}]`)
+		c.ready(t, 3)
+	})
+	r.steady(r.stop())
+	if now := c.uids(t); !slices.Equal(now, pods) {
+		t.Errorf("the Pods are %v, they were %v", now, pods)
+	}
+	if now := c.starts(t, 3); !maps.Equal(now, boots) {
+		t.Errorf("the members are in the boots %v, they were in %v", now, boots)
+	}
+	c.oneCluster(t, 3, id)
+}
+
+// starts are the members' boots, by ID.
+func (c cluster) starts(t *testing.T, n int) map[string]uint64 {
+	t.Helper()
+	all := map[string]uint64{}
+	for _, m := range c.members(t, n, admin.StatusOptions{}) {
+		all[m.MemberID] = m.Boot
+	}
+	return all
+}
+
+// namespaced gives the operator one namespace, with rights nowhere else, and then all again.
+func (s *suite) namespaced(t *testing.T) {
+	c := s.demo()
+	id := c.ready(t, 3).Status.ClusterID
+	defer s.upgrade(t) // however it ends
+	s.upgrade(t, "watchNamespaces={"+home+"}")
+	who := "--as=system:serviceaccount:" + system + ":" + release
+	may := func(namespace string) string {
+		text, _ := s.k.Run(t.Context(), s.k.Kubectl, "auth", "can-i", "update", "statefulsets.apps", "-n", namespace, who) // fails with "no"
+		return text
+	}
+	outside := s.fresh(t, "outside", "unseen", "{replicas: 3}")
+	if here, there := may(home), may(outside.namespace); here != "yes" || !strings.HasPrefix(there, "no") {
+		t.Errorf("the operator may change StatefulSets in %s: %s; in %s: %s", home, here, outside.namespace, there)
+	}
+	r := c.load(t)
+	r.during(planned, "grow 3 to 5, namespaced", func() { c.resize(t, 5) })
+	r.during(planned, "shrink 5 to 3, namespaced", func() { c.resize(t, 3) })
+	r.steady(r.stop())
+	if live := outside.get(t); len(live.Status.Conditions) > 0 {
+		t.Errorf("a cluster outside of its namespaces has a status: %v", live.Status)
+	}
+	s.upgrade(t)
+	outside.ready(t, 3)
+	c.ready(t, 3)
+	c.oneCluster(t, 3, id)
+}
