@@ -155,6 +155,9 @@ func (c *terminal) run(ctx context.Context, s *step) outcome {
 		c.keep(take.name, found[1])
 	}
 	text := c.normal.normal(raw)
+	if s.waits() { // interrupted before or behind the last, empty line
+		text = strings.TrimRight(text, "\n")
+	}
 	if s.sorted {
 		lines := strings.Split(text, "\n")
 		slices.Sort(lines)

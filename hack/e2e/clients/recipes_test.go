@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"sync"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
 	recipe "go.etcd.io/etcd/client/v3/experimental/recipes"
@@ -150,17 +151,7 @@ func (s *session) stm() {
 		go func() {
 			for i := range each {
 				from, to := fmt.Sprintf("stm/%d", (w+i)%accounts), fmt.Sprintf("stm/%d", (w+2*i+1)%accounts)
-				_, err := concurrency.NewSTM(s.c, func(tx concurrency.STM) error {
-					if from == to {
-						return nil
-					}
-					a, _ := strconv.Atoi(tx.Get(from))
-					b, _ := strconv.Atoi(tx.Get(to))
-					tx.Put(from, strconv.Itoa(a-i))
-					tx.Put(to, strconv.Itoa(b+i))
-					return nil
-				}, concurrency.WithIsolation(concurrency.SerializableSnapshot), concurrency.WithAbortContext(s.ctx))
-				if err != nil {
+				if err := s.transfer(from, to, i); err != nil {
 					failed <- err
 					return
 				}
@@ -178,6 +169,26 @@ func (s *session) stm() {
 		sum += n
 	}
 	is(s, "the sum", sum, 100*accounts)
+}
+
+// transfer moves an amount between two accounts. All reads of a try are at the revision of its first one, and a member
+// that has not come so far refuses them, on both systems; another try may meet another member.
+func (s *session) transfer(from, to string, amount int) error {
+	if from == to {
+		return nil
+	}
+	for {
+		_, err := concurrency.NewSTM(s.c, func(tx concurrency.STM) error {
+			a, _ := strconv.Atoi(tx.Get(from))
+			b, _ := strconv.Atoi(tx.Get(to))
+			tx.Put(from, strconv.Itoa(a-amount))
+			tx.Put(to, strconv.Itoa(b+amount))
+			return nil
+		}, concurrency.WithIsolation(concurrency.SerializableSnapshot), concurrency.WithAbortContext(s.ctx))
+		if !errors.Is(err, rpctypes.ErrFutureRev) || s.ctx.Err() != nil {
+			return err
+		}
+	}
 }
 
 // recipes: a barrier, queues, and a mutex of readers and writers.
