@@ -54,11 +54,11 @@ func (r *Reconciler) report(ctx context.Context, s *observe.Sight, step plan.Ste
 	if equality.Semantic.DeepEqual(*before, s.Cluster.Status) {
 		return nil
 	}
-	image := s.Cluster.Spec.Image // the answer brings back the one that is wanted, which may be refused
-	if err := r.Objects.Status().Update(ctx, s.Cluster); err != nil {
+	written := s.Cluster.DeepCopy() // the answer must not replace the spec that the step is carried out with
+	if err := r.Objects.Status().Update(ctx, written); err != nil {
 		return fmt.Errorf("write status: %w", err)
 	}
-	s.Cluster.Spec.Image = image
+	s.Cluster.ResourceVersion, s.Cluster.Status = written.ResourceVersion, written.Status
 	r.turns(s.Cluster, before, step)
 	return nil
 }

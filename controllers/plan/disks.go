@@ -100,11 +100,7 @@ func remains(list, before []api.MemberStatus, seen Observation) {
 func inventory(want Spec, seen Observation) string {
 	size := seen.Set.Replicas
 	if m := seen.Membership(); m != nil {
-		for _, e := range m.Members {
-			if n, ok := want.Ordinal(e.Name); ok {
-				size = max(size, n+1)
-			}
-		}
+		size = max(size, m.pods(want))
 	}
 	var known []string
 	for n := range size {

@@ -11,22 +11,23 @@ import (
 // inUse are the claims of Pods that there are or that hibernation has stopped; those that retention keeps of members
 // that have gone stay as they are.
 func (o Observation) inUse(want Spec) []Claim {
-	if o.Set == nil {
-		return nil
-	}
 	var used []Claim
 	for _, c := range o.Claims {
-		if n, ok := want.Ordinal(c.Pod); ok && !c.Leaving && n < max(o.Set.Replicas, o.Latched.Hibernated) {
+		if o.uses(want, c) {
 			used = append(used, c)
 		}
 	}
 	return used
 }
 
+func (o Observation) uses(want Spec, c Claim) bool {
+	n, ok := want.Ordinal(c.Pod)
+	return ok && o.Set != nil && !c.Leaving && n < max(o.Set.Replicas, o.Latched.Hibernated)
+}
+
 // Enlarges says that a claim is in use and is to ask for more than it does. One that has no volume yet cannot.
 func (o Observation) Enlarges(want Spec, c Claim) bool {
-	n, ok := want.Ordinal(c.Pod)
-	return ok && o.Set != nil && n < max(o.Set.Replicas, o.Latched.Hibernated) && !c.Leaving && c.Bound && c.Size.Cmp(want.Storage) < 0
+	return o.uses(want, c) && c.Bound && c.Size.Cmp(want.Storage) < 0
 }
 
 // refusal is the first claim in use that cannot be given the wanted size.
@@ -45,7 +46,7 @@ func enlarge(want Spec, seen Observation) (Step, bool) {
 	if _, refused := seen.refusal(want); refused {
 		return Step{}, false
 	}
-	for _, c := range seen.inUse(want) {
+	for _, c := range seen.Claims {
 		if seen.Enlarges(want, c) {
 			return Step{
 				Kind: Enlarge, Reason: api.ReasonExpandingVolumes, Claim: c, Operation: birthOr(seen, api.OperationExpand),

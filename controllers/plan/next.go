@@ -124,11 +124,7 @@ func standing(want Spec, seen Observation) int32 {
 	var n int32
 	leader, led := seen.Leader()
 	if led { // who is a member is known, and volumes that are kept of those that were say nothing
-		for _, e := range leader.Report.Membership.Members {
-			if o, ok := want.Ordinal(e.Name); ok {
-				n = max(n, o+1)
-			}
-		}
+		n = leader.Report.Membership.pods(want)
 	}
 	for _, c := range seen.Claims {
 		if o, ok := want.Ordinal(c.Pod); ok && c.Member != "" && !led {

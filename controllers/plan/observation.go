@@ -229,6 +229,16 @@ func (m *Membership) ids(which func(Member) bool) []string {
 	return ids
 }
 
+// pods is how many Pods it takes for every member to have its own.
+func (m *Membership) pods(want Spec) (n int32) {
+	for _, e := range m.Members {
+		if o, ok := want.Ordinal(e.Name); ok {
+			n = max(n, o+1)
+		}
+	}
+	return n
+}
+
 // Find is the entry with an ID.
 func (m *Membership) Find(id string) (Member, bool) {
 	i := slices.IndexFunc(m.Members, func(e Member) bool { return e.ID == id })

@@ -145,24 +145,15 @@ func (o *joinOptions) measure(ctx context.Context, program []string, g *group, c
 	}
 	f.rate = o.share * f.capacity
 	o.progress("capacity %.0f puts/s; going on with %.0f puts/s", f.capacity, f.rate)
-	loadCtx, stopLoad := context.WithCancel(ctx)
-	defer stopLoad()
-	load := paced{clients: clients, rate: f.rate, workers: o.workers, keys: o.keys, size: o.value}
-	done := make(chan struct{})
-	var samples []sample
-	var last error
-	go func() {
-		defer close(done)
-		samples, f.failed, last = load.run(loadCtx)
-	}()
+	endLoad := paced{clients: clients, rate: f.rate, workers: o.workers, keys: o.keys, size: o.value}.begin(ctx)
 	pause(ctx, min(o.quiet/3, 10*time.Second)) // until the full load has settled a little
 	quiet := time.Now()
 	pause(ctx, o.quiet)
 	begin := time.Now()
 	err = o.joinOne(ctx, program, g, clients[0], &f)
 	end := time.Now()
-	stopLoad()
-	<-done
+	samples, failed, last := endLoad()
+	f.failed = failed
 	if err != nil {
 		return f, err
 	}

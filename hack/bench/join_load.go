@@ -83,6 +83,24 @@ type sample struct {
 	took time.Duration
 }
 
+// begin puts in the background until end is called, which returns as run does.
+func (p paced) begin(ctx context.Context) (end func() ([]sample, int, error)) {
+	ctx, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	var all []sample
+	var failed int
+	var last error
+	go func() {
+		defer close(done)
+		all, failed, last = p.run(ctx)
+	}()
+	return func() ([]sample, int, error) {
+		stop()
+		<-done
+		return all, failed, last
+	}
+}
+
 // run puts until ctx ends, and returns all samples and the number of errors with the last of them.
 func (p paced) run(ctx context.Context) (all []sample, failed int, last error) {
 	parts, errs := make([][]sample, p.workers), make([]tally, p.workers)

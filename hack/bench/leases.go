@@ -166,20 +166,11 @@ func (o *leaseOptions) grant(ctx context.Context, clients []*clientv3.Client, f 
 
 // expire puts at the fixed rate while the leases come to their end, and watches them go.
 func (o *leaseOptions) expire(ctx context.Context, g *group, clients []*clientv3.Client, due time.Time, f *leaseFigures) error {
-	loadCtx, stopLoad := context.WithCancel(ctx)
-	defer stopLoad()
-	load := paced{clients: clients, rate: f.rate, workers: o.workers, keys: o.keys, size: o.value}
-	done := make(chan struct{})
-	var samples []sample
-	var last error
-	go func() {
-		defer close(done)
-		samples, f.failed, last = load.run(loadCtx)
-	}()
+	endLoad := paced{clients: clients, rate: f.rate, workers: o.workers, keys: o.keys, size: o.value}.begin(ctx)
 	err := o.watchThemGo(ctx, g, clients[0], due, f)
 	end := time.Now()
-	stopLoad()
-	<-done
+	samples, failed, last := endLoad()
+	f.failed = failed
 	if err != nil {
 		return err
 	}
