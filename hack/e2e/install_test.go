@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
@@ -201,13 +200,7 @@ spec: {replicas: 3}
 		t.Errorf("get: %+v", a)
 	}
 	s.kubectl(t, "delete", "raftcluster", "-n", c.namespace, c.name, "--timeout=60s")
-	s.until(t, "the Pods of a deleted cluster are gone", func(ctx context.Context) error {
-		pods, err := s.k.Pods(ctx, c.namespace, "")
-		if err == nil && len(pods) > 0 {
-			err = fmt.Errorf("%d Pods", len(pods))
-		}
-		return err
-	})
+	s.gone(t, "the Pods of a deleted cluster are gone", c.namespace, "")
 	// The new operator works for the old cluster.
 	old.resize(t, 5)
 	old.oneCluster(t, 5, id)

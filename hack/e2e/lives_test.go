@@ -14,8 +14,7 @@ import (
 // is well again.
 func (s *suite) badImage(t *testing.T) {
 	c := s.demo()
-	id := c.ready(t, 3).Status.ClusterID
-	before, pods := c.ids(t, 3), c.uids(t)
+	kept, pods := c.keeps(t, 3), c.uids(t)
 	r := c.load(t)
 	r.during(planned, "bad image, and its revert", func() {
 		c.patch(t, `{"spec":{"image":"raftsman.dev/nobody-has-this:1"}}`)
@@ -38,12 +37,11 @@ func (s *suite) badImage(t *testing.T) {
 		if len(left) != 2 {
 			t.Errorf("%d Pods of the good image are left, two were to be", len(left))
 		}
-		s.kubectl(t, "patch", "raftcluster", name, "--type=json", "-p", `[{"op":"remove","path":"/spec/image"}]`)
+		c.defaultImage(t)
 		c.ready(t, 3)
 	})
 	r.steady(r.stop())
-	c.oneCluster(t, 3, id)
-	c.same(t, before)
+	kept()
 }
 
 // paused orders a larger size while nothing may be touched.
@@ -97,13 +95,7 @@ func (c cluster) read(t *testing.T, key string) string {
 func (c cluster) goes(t *testing.T, volumes int) {
 	t.Helper()
 	c.kubectl(t, "delete", "raftcluster", "-n", c.namespace, c.name, "--timeout=60s")
-	c.until(t, "the Pods of a deleted cluster are gone", func(ctx context.Context) error {
-		pods, err := c.k.Pods(ctx, c.namespace, "")
-		if err == nil && len(pods) > 0 {
-			err = fmt.Errorf("%d Pods", len(pods))
-		}
-		return err
-	})
+	c.gone(t, "the Pods of a deleted cluster are gone", c.namespace, "")
 	c.volumes(t, volumes)
 }
 

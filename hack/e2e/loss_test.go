@@ -17,8 +17,7 @@ func splitWords(text string) []string { return strings.Fields(text) }
 // leaderKilled kills the leader's container under load.
 func (s *suite) leaderKilled(t *testing.T) {
 	c := s.demo()
-	id := c.ready(t, 3).Status.ClusterID
-	before := c.ids(t, 3)
+	kept := c.keeps(t, 3)
 	r := c.load(t)
 	r.during(lost, "leader's container killed", func() {
 		c.killLeader(t)
@@ -26,8 +25,7 @@ func (s *suite) leaderKilled(t *testing.T) {
 	})
 	c.ready(t, 3)
 	r.steady(r.stop())
-	c.oneCluster(t, 3, id)
-	c.same(t, before)
+	kept()
 }
 
 // killLeader kills the container of the member that leads and waits until another boot of it answers.
@@ -101,15 +99,13 @@ func (c cluster) findLeader(ctx context.Context) (admin.Status, error) {
 // allDeleted deletes all Pods at once under load.
 func (s *suite) allDeleted(t *testing.T) {
 	c := s.demo()
-	id := c.ready(t, 3).Status.ClusterID
-	before := c.ids(t, 3)
+	kept := c.keeps(t, 3)
 	r := c.load(t)
 	c.deleteAll(t)
 	r.more(300)
 	c.ready(t, 3)
 	r.stop()
-	c.oneCluster(t, 3, id)
-	c.same(t, before)
+	kept()
 }
 
 // allKilled kills the containers of all members in the same moment under load: nobody is left who could have been
@@ -155,6 +151,14 @@ func (c cluster) same(t *testing.T, before []string) {
 	t.Helper()
 	if now := c.ids(t, len(before)); !slices.Equal(now, before) {
 		t.Errorf("the members are %v, they were %v: somebody has lost its data", now, before)
+	}
+}
+
+// samePods demands that no Pod is another one than before.
+func (c cluster) samePods(t *testing.T, before []string) {
+	t.Helper()
+	if now := c.uids(t); !slices.Equal(now, before) {
+		t.Errorf("the Pods are %v, they were %v", now, before)
 	}
 }
 

@@ -92,8 +92,7 @@ func (c cluster) drain(t *testing.T, node int) func() {
 // drained drains the leader's node and lets it be used again.
 func (s *suite) drained(t *testing.T) {
 	c := s.demo()
-	id := c.ready(t, 3).Status.ClusterID
-	before := c.ids(t, 3)
+	kept := c.keeps(t, 3)
 	r := c.load(t)
 	r.during(planned, "drain of the leader's node", func() {
 		node := c.node(t, c.named(c.leader(t)))
@@ -103,16 +102,14 @@ func (s *suite) drained(t *testing.T) {
 		c.ready(t, 3)
 	})
 	r.steady(r.stop())
-	c.oneCluster(t, 3, id)
-	c.same(t, before)
+	kept()
 }
 
 // drainedTwice drains two nodes at once. The volumes are on the nodes, so a drained member cannot come back before its
 // node may be used again: the budget lets the second one go only then.
 func (s *suite) drainedTwice(t *testing.T) {
 	c := s.demo()
-	id := c.ready(t, 3).Status.ClusterID
-	before := c.ids(t, 3)
+	kept := c.keeps(t, 3)
 	from := len(s.seen.Of(home, name, 0))
 	r := c.load(t)
 	r.during(planned, "drain of two nodes at once", func() {
@@ -148,8 +145,7 @@ func (s *suite) drainedTwice(t *testing.T) {
 			t.Errorf("only %d members were ready while draining", live.Status.ReadyReplicas)
 		}
 	}
-	c.oneCluster(t, 3, id)
-	c.same(t, before)
+	kept()
 }
 
 func (s *suite) nodeOff(t *testing.T) { s.off(t, false) }
@@ -159,8 +155,7 @@ func (s *suite) leaderNodeOff(t *testing.T) { s.off(t, true) }
 // off takes the power of a node, whose member leads or does not, until Kubernetes has noticed, and gives it back.
 func (s *suite) off(t *testing.T, leads bool) {
 	c := s.demo()
-	id := c.ready(t, 3).Status.ClusterID
-	before := c.ids(t, 3)
+	kept := c.keeps(t, 3)
 	node := s.expendable(t)
 	victim := c.on(t, node)
 	what := "follower's node powered off"
@@ -171,11 +166,7 @@ func (s *suite) off(t *testing.T, leads bool) {
 		c.lead(t, c.on(t, 0))
 	}
 	r := c.load(t)
-	back := sync.OnceFunc(func() {
-		if err := s.dev.StartNode(context.Background(), node); err != nil {
-			t.Error(err)
-		}
-	})
+	back := undo(t, func() error { return s.dev.StartNode(context.Background(), node) })
 	defer back()
 	r.during(lost, what, func() {
 		if err := s.dev.StopNode(t.Context(), node); err != nil {
@@ -194,19 +185,14 @@ func (s *suite) off(t *testing.T, leads bool) {
 	c.ready(t, 3)
 	r.more(300)
 	r.stop()
-	c.oneCluster(t, 3, id)
-	c.same(t, before)
+	kept()
 }
 
 // apart cuts a node off from others while something happens.
 func (s *suite) apart(t *testing.T, node int, others []int, during func()) {
 	t.Helper()
 	s.say("  cutting %s off from %v", nodeName(node), others)
-	heal := sync.OnceFunc(func() {
-		if err := s.dev.Heal(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
+	heal := undo(t, func() error { return s.dev.Heal(context.Background()) })
 	defer heal()
 	if err := s.dev.Partition(t.Context(), node, others...); err != nil {
 		t.Fatal(err)
@@ -219,8 +205,7 @@ func (s *suite) apart(t *testing.T, node int, others []int, during func()) {
 func (s *suite) partition(t *testing.T) {
 	const long = 20 * time.Second
 	c := s.demo()
-	id := c.ready(t, 3).Status.ClusterID
-	before := c.ids(t, 3)
+	kept := c.keeps(t, 3)
 	leads := c.on(t, 1)
 	c.lead(t, leads)
 	r := c.load(t)
@@ -232,15 +217,13 @@ func (s *suite) partition(t *testing.T) {
 		r.more(300)
 	})
 	r.stop()
-	c.oneCluster(t, 3, id)
-	c.same(t, before)
+	kept()
 }
 
 // leaderNodeCutOff cuts the leader's node off from all others, Kubernetes included, until the kubelet is given up.
 func (s *suite) leaderNodeCutOff(t *testing.T) {
 	c := s.demo()
-	id := c.ready(t, 3).Status.ClusterID
-	before := c.ids(t, 3)
+	kept := c.keeps(t, 3)
 	node := s.expendable(t)
 	c.lead(t, c.on(t, node))
 	var others []int
@@ -265,37 +248,25 @@ func (s *suite) leaderNodeCutOff(t *testing.T) {
 	c.ready(t, 3)
 	r.more(300)
 	r.stop()
-	c.oneCluster(t, 3, id)
-	c.same(t, before)
+	kept()
 }
 
 // withoutDNS takes the DNS away for a minute.
 func (s *suite) withoutDNS(t *testing.T) {
 	c := s.demo()
-	id := c.ready(t, 3).Status.ClusterID
-	before := c.ids(t, 3)
+	kept := c.keeps(t, 3)
 	r := c.load(t)
 	scale := func(n int) error {
 		_, err := s.k.Run(context.Background(), s.k.Kubectl, "scale", "-n", "kube-system", "deployment/coredns", fmt.Sprintf("--replicas=%d", n))
 		return err
 	}
-	back := sync.OnceFunc(func() {
-		if err := scale(1); err != nil {
-			t.Error(err)
-		}
-	})
+	back := undo(t, func() error { return scale(1) })
 	defer back()
 	r.during(lost, "DNS down for a minute, then a follower killed", func() {
 		if err := scale(0); err != nil {
 			t.Fatal(err)
 		}
-		c.until(t, "no DNS is left", func(ctx context.Context) error {
-			pods, err := s.k.Pods(ctx, "kube-system", "k8s-app=kube-dns")
-			if err == nil && len(pods) > 0 {
-				err = fmt.Errorf("%d Pods are", len(pods))
-			}
-			return err
-		})
+		s.gone(t, "no DNS is left", "kube-system", "k8s-app=kube-dns")
 		pass(t, time.Minute)
 		c.kill(t, c.pod(c.follower(t)).Name) // it must be found, and find the others, without names
 		r.more(600)
@@ -305,8 +276,7 @@ func (s *suite) withoutDNS(t *testing.T) {
 	c.ready(t, 3)
 	r.more(300)
 	r.stop()
-	c.oneCluster(t, 3, id)
-	c.same(t, before)
+	kept()
 }
 
 // withoutAPI holds the API server still for a minute: nobody can be asked for anything meanwhile, the clients' Pod
@@ -314,14 +284,9 @@ func (s *suite) withoutDNS(t *testing.T) {
 func (s *suite) withoutAPI(t *testing.T) {
 	const server = "kube-apiserver"
 	c := s.demo()
-	id := c.ready(t, 3).Status.ClusterID
-	pods, before := c.uids(t), c.ids(t, 3)
+	kept, pods := c.keeps(t, 3), c.uids(t)
 	r := c.load(t)
-	thaw := sync.OnceFunc(func() {
-		if err := s.dev.Thaw(context.Background(), server); err != nil {
-			t.Error(err)
-		}
-	})
+	thaw := undo(t, func() error { return s.dev.Thaw(context.Background(), server) })
 	defer thaw()
 	r.during(lost, "API server down for a minute", func() {
 		s.say("  %s is still", server)
@@ -344,9 +309,6 @@ func (s *suite) withoutAPI(t *testing.T) {
 		r.more(300)
 	})
 	r.steady(r.stop())
-	c.oneCluster(t, 3, id)
-	c.same(t, before)
-	if now := c.uids(t); !slices.Equal(now, pods) {
-		t.Errorf("the Pods are %v, they were %v", now, pods)
-	}
+	kept()
+	c.samePods(t, pods)
 }

@@ -122,8 +122,7 @@ func (s *suite) killOperator(ctx context.Context, moment string) error {
 
 func (s *suite) leaderKilledWithoutOperator(t *testing.T) {
 	c := s.demo()
-	id := c.ready(t, 3).Status.ClusterID
-	before := c.ids(t, 3)
+	kept := c.keeps(t, 3)
 	r := c.load(t)
 	r.during(lost, "leader killed, and the operator", func() {
 		c.disturbed(t, true, func() {
@@ -133,8 +132,7 @@ func (s *suite) leaderKilledWithoutOperator(t *testing.T) {
 		})
 	})
 	r.steady(r.stop())
-	c.oneCluster(t, 3, id)
-	c.same(t, before)
+	kept()
 }
 
 func (s *suite) scaleWithoutOperator(t *testing.T) {
@@ -152,16 +150,14 @@ func (s *suite) scaleWithoutOperator(t *testing.T) {
 
 func (s *suite) allDeletedWithoutOperator(t *testing.T) {
 	c := s.demo()
-	id := c.ready(t, 3).Status.ClusterID
-	before := c.ids(t, 3)
+	kept := c.keeps(t, 3)
 	r := c.load(t)
 	c.disturbed(t, false, func() {
 		c.deleteAll(t)
 		c.ready(t, 3)
 	})
 	r.stop()
-	c.oneCluster(t, 3, id)
-	c.same(t, before)
+	kept()
 }
 
 func (s *suite) volumeDeletedWithoutOperator(t *testing.T) {

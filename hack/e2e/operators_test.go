@@ -4,9 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -38,9 +36,7 @@ func (s *suite) statusLost(t *testing.T) {
 		c.ready(t, 3)
 	})
 	r.steady(r.stop())
-	if now := c.uids(t); !slices.Equal(now, pods) {
-		t.Errorf("the Pods are %v, they were %v", now, pods)
-	}
+	c.samePods(t, pods)
 	c.oneCluster(t, 3, id)
 	c.same(t, before)
 	c.resize(t, 5)
@@ -114,7 +110,7 @@ func (s *suite) operatorUpgraded(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.upgrade(t) // however it ends
-	pods, boots := c.uids(t), c.starts(t, 3)
+	pods, boots := c.uids(t), c.boots(t, 3)
 	r := c.load(t)
 	r.during(planned, "the members' image named", func() {
 		c.patch(t, fmt.Sprintf(`{"spec":{"image":%q}}`, s.image))
@@ -129,27 +125,13 @@ func (s *suite) operatorUpgraded(t *testing.T) {
 	r.during(planned, "and back", func() {
 		s.upgrade(t)
 		s.operators(t, 1, s.image)
-		s.kubectl(t, "patch", "raftcluster", name, "--type=json", "-p", `[{"op":"remove","path":"/spec/image"}]`)
+		c.defaultImage(t)
 		c.ready(t, 3)
 	})
 	r.steady(r.stop())
-	if now := c.uids(t); !slices.Equal(now, pods) {
-		t.Errorf("the Pods are %v, they were %v", now, pods)
-	}
-	if now := c.starts(t, 3); !maps.Equal(now, boots) {
-		t.Errorf("the members are in the boots %v, they were in %v", now, boots)
-	}
+	c.samePods(t, pods)
+	c.sameBoots(t, boots)
 	c.oneCluster(t, 3, id)
-}
-
-// starts are the members' boots, by ID.
-func (c cluster) starts(t *testing.T, n int) map[string]uint64 {
-	t.Helper()
-	all := map[string]uint64{}
-	for _, m := range c.members(t, n, admin.StatusOptions{}) {
-		all[m.MemberID] = m.Boot
-	}
-	return all
 }
 
 // namespaced gives the operator one namespace, with rights nowhere else, and then all again.

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -62,6 +61,12 @@ func (c cluster) patch(t *testing.T, text string) {
 	c.kubectl(t, "patch", "raftcluster", "-n", c.namespace, c.name, "--type=merge", "-p", text)
 }
 
+// defaultImage takes the spec's image back.
+func (c cluster) defaultImage(t *testing.T) {
+	t.Helper()
+	c.kubectl(t, "patch", "raftcluster", "-n", c.namespace, c.name, "--type=json", "-p", `[{"op":"remove","path":"/spec/image"}]`)
+}
+
 // hibernate scales to none and back: Pods stop, membership and data stay.
 func (s *suite) hibernate(t *testing.T) {
 	c := s.demo()
@@ -79,13 +84,7 @@ func (s *suite) hibernate(t *testing.T) {
 		}
 		return nil
 	})
-	s.until(t, "no Pod is left", func(ctx context.Context) error {
-		pods, err := s.k.Pods(ctx, home, api.LabelCluster+"="+name)
-		if err == nil && len(pods) > 0 {
-			err = fmt.Errorf("%d are", len(pods))
-		}
-		return err
-	})
+	s.gone(t, "no Pod is left", home, api.LabelCluster+"="+name)
 	c.volumes(t, 3)
 	c.resize(t, 3)
 	c.oneCluster(t, 3, id)

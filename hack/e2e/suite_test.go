@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -323,6 +324,40 @@ func (c cluster) oneCluster(t *testing.T, n int, id string) {
 			t.Errorf("%s is of cluster %s, not of %s", m.Name, m.ClusterID, id)
 		}
 	}
+}
+
+// keeps waits until the cluster is Ready with so many voters, and returns what demands, once all is over, that it is the
+// same cluster of the same members.
+func (c cluster) keeps(t *testing.T, n int) (kept func()) {
+	t.Helper()
+	id := c.ready(t, int32(n)).Status.ClusterID
+	before := c.ids(t, n)
+	return func() {
+		t.Helper()
+		c.oneCluster(t, n, id)
+		c.same(t, before)
+	}
+}
+
+// gone waits until no Pod is left that a selector finds.
+func (s *suite) gone(t *testing.T, what, namespace, selector string) {
+	t.Helper()
+	s.until(t, what, func(ctx context.Context) error {
+		pods, err := s.k.Pods(ctx, namespace, selector)
+		if err == nil && len(pods) > 0 {
+			err = fmt.Errorf("%d are left", len(pods))
+		}
+		return err
+	})
+}
+
+// undo is what takes a fault back, once; that it fails is an error of the test.
+func undo(t *testing.T, back func() error) func() {
+	return sync.OnceFunc(func() {
+		if err := back(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // service is the URL of the client Service.

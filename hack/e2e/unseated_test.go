@@ -75,27 +75,23 @@ func (s *suite) shrinkUnseated(t *testing.T) {
 
 func (s *suite) rollUnseated(t *testing.T) {
 	c := s.demo()
-	id := c.ready(t, 3).Status.ClusterID
-	before := c.ids(t, 3)
+	kept := c.keeps(t, 3)
 	r := c.load(t)
 	r.during(outage, "roll, leader killed", func() {
 		c.unseated(t, func() { c.rolled(t, fmt.Sprintf("unseated-%d", c.runs)) })
 	})
 	r.more(300)
 	r.stop()
-	c.oneCluster(t, 3, id)
-	c.same(t, before)
+	kept()
 }
 
 func (s *suite) rollWithoutOperator(t *testing.T) {
 	c := s.demo()
-	id := c.ready(t, 3).Status.ClusterID
-	before := c.ids(t, 3)
+	kept := c.keeps(t, 3)
 	r := c.load(t)
 	r.during(planned, "roll, operator killed", func() {
 		c.disturbed(t, false, func() { c.rolled(t, fmt.Sprintf("disturbed-%d", c.runs)) })
 	})
 	r.steady(r.stop())
-	c.oneCluster(t, 3, id)
-	c.same(t, before)
+	kept()
 }

@@ -31,7 +31,7 @@ func (s *suite) growVolumes(t *testing.T) {
 	want := size.String()
 	r := c.load(t)
 	c.say("  storage.size from %s to %s", was, want)
-	c.kubectl(t, "patch", "raftcluster", "-n", c.namespace, c.name, "--type=merge", "-p", fmt.Sprintf(`{"spec":{"storage":{"size":%q}}}`, want))
+	c.patch(t, fmt.Sprintf(`{"spec":{"storage":{"size":%q}}}`, want))
 	c.kubectl(t, "wait", "-n", c.namespace, "--for=condition=Ready", "raftcluster/"+c.name, "--timeout=4m")
 	c.until(t, "all volumes and the StatefulSet's template have "+want, func(ctx context.Context) error {
 		text, err := c.k.Run(ctx, c.k.Kubectl, "get", "pvc", "-n", c.namespace, "-l", api.LabelCluster+"="+c.name, "-o", "jsonpath={.items[*].status.capacity.storage}")
@@ -44,12 +44,8 @@ func (s *suite) growVolumes(t *testing.T) {
 	r.more(300)
 	c.ready(t, 3)
 	r.steady(r.stop())
-	if now := c.uids(t); !slices.Equal(now, before) {
-		t.Errorf("the Pods are %v, they were %v", now, before)
-	}
-	if now := c.boots(t, 3); !maps.Equal(now, boots) {
-		t.Errorf("the members are in the boots %v, they were in %v", now, boots)
-	}
+	c.samePods(t, before)
+	c.sameBoots(t, boots)
 	c.oneCluster(t, 3, id)
 	c.resize(t, 5) // the StatefulSet that was made anew still makes Pods, and with the new size
 	c.volumes(t, 5)
@@ -65,6 +61,14 @@ func (c cluster) boots(t *testing.T, n int) map[string]uint64 {
 		all[m.MemberID] = m.Boot
 	}
 	return all
+}
+
+// sameBoots demands that all members are those of before, and none has been restarted.
+func (c cluster) sameBoots(t *testing.T, before map[string]uint64) {
+	t.Helper()
+	if now := c.boots(t, len(before)); !maps.Equal(now, before) {
+		t.Errorf("the members are in the boots %v, they were in %v", now, before)
+	}
 }
 
 // volumesDamaged destroys the identity on the volume of pod-0 and then of another member, under load: each is
@@ -171,14 +175,14 @@ func (s *suite) diskFull(t *testing.T) {
 	if a := s.one(t, load.One{Endpoints: []string{c.service()}, Key: "while/filling"}); a.Value != "v" {
 		t.Errorf("a get without space: %+v", a)
 	}
-	c.kubectl(t, "patch", "raftcluster", "-n", c.namespace, c.name, "--type=merge", "-p", `{"spec":{"storage":{"size":"192Mi"}}}`)
+	c.patch(t, `{"spec":{"storage":{"size":"192Mi"}}}`)
 	c.reaches(t, "the volumes cannot grow", func(live *api.RaftCluster) error {
 		if is := condition(live, api.ConditionStalled); is.Reason != api.ReasonVolumeExpansionRefused {
 			return fmt.Errorf("Stalled is %q: %s", is.Reason, is.Message)
 		}
 		return nil
 	})
-	c.kubectl(t, "patch", "raftcluster", "-n", c.namespace, c.name, "--type=merge", "-p", `{"spec":{"storage":{"size":"96Mi"}}}`)
+	c.patch(t, `{"spec":{"storage":{"size":"96Mi"}}}`)
 	for n := range 3 {
 		s.onNode(t, n, "rm -f /var/lib/tight/ballast")
 	}
