@@ -55,7 +55,7 @@ func planner() []bug {
 		one("Pods taken away before their members", "controllers/plan/grow.go",
 			"		if o, ok := want.Ordinal(e.Name); ok && o >= want.Replicas {\n			return Step{Kind: Wait,", "		if o, ok := want.Ordinal(e.Name); ok && o > want.Replicas+99 {\n			return Step{Kind: Wait,"),
 		one("a stale size applied", "controllers/act/objects.go",
-			"	case from == nil || set.Spec.Replicas == nil || *set.Spec.Replicas != *from:", "	case from == nil || set.Spec.Replicas == nil:"),
+			"	case from == nil || set.Spec.Replicas == nil || *set.Spec.Replicas != *from ||", "	case from == nil || set.Spec.Replicas == nil ||"),
 		one("another Pod deleted than the one that was judged", "controllers/act/act.go",
 			"	if string(pod.UID) != as.UID || pod.Status.PodIP != as.IP ||", "	if pod.Status.PodIP != as.IP ||"),
 		one("an old operator goes on after the spec has changed", "controllers/act/act.go",
