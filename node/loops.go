@@ -204,10 +204,18 @@ func (m *Member) ApplierReady() { signal(m.applierReady) }
 // Fetch implements replica.Env: it reads old entries of the log beside the owner.
 func (m *Member) Fetch(f raft.Fetch) {
 	m.wg.Go(func() {
+		paced := !f.Repair && m.facts.seat(f.To) == raft.SeatLearner
+		if paced {
+			f.MaxBytes = min(f.MaxBytes, pacedBytes)
+		}
 		span, err := m.log.Read(f.From, f.MaxBytes)
 		if err != nil {
 			m.cfg.Log.Info("entries not read back from the log", "peer", f.To.String(), "index", f.From, "error", err.Error())
 			span = raft.Span{}
+		}
+		if paced {
+			// Who stops in between needs no answer.
+			_ = pause(m.endingContext, m.pacing.wait(f.To, span, raft.Index(m.facts.commit.Load())))
 		}
 		m.body(raft.Fetched{To: f.To, Repair: f.Repair, Span: span})
 	})
@@ -267,6 +275,7 @@ func (m *Member) cut(base raft.Base) error {
 // MembershipChanged implements replica.Env.
 func (m *Member) MembershipChanged(now raft.Membership) {
 	m.facts.membership.Store(&now)
+	m.pacing.forget(now)
 	m.connect(now)
 }
 

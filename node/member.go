@@ -55,6 +55,7 @@ type Member struct {
 	joining  sync.Mutex // over changes of the identity on disk
 	streams  streams
 	outgoing *outgoing
+	pacing   *pacing
 	incoming incoming
 
 	writerReady, applierReady chan struct{}
@@ -99,7 +100,7 @@ func Start(cfg Config) (*Member, error) {
 	m.leases = newLeases(cfg.ElectionTimeout)
 	m.guard = etcdapi.NewLeaderGuard(func() bool { return m.facts.leader.Load() != 0 })
 	m.forgetful.life = drawLife()
-	m.outgoing = newOutgoing(cfg.SnapshotBytesPerSecond)
+	m.outgoing, m.pacing = newOutgoing(cfg.SnapshotBytesPerSecond), newPacing(cfg.SnapshotBytesPerSecond, time.Now)
 	m.endingContext, m.end = context.WithCancel(context.Background())
 	if err := m.listen(); err != nil {
 		return nil, err
@@ -195,7 +196,7 @@ func (m *Member) assemble(restored raft.Restored) error {
 	r, err := replica.New(replica.Config{
 		Core: raft.Config{
 			ID: m.id.Member, Boot: m.id.Boot, ElectionTicks: election, HeartbeatTicks: 1, DiskPatienceTicks: diskPatience * election,
-			Rand: rand.New(rand.NewPCG(draw(), draw())),
+			TailBytes: tailBytes, Rand: rand.New(rand.NewPCG(draw(), draw())),
 		},
 		Log: m.log, Store: m.store, Restored: restored, Env: m,
 		Tuning: replica.Tuning{

@@ -34,6 +34,7 @@ func (m *Member) metrics() http.Handler {
 	gauge("is_rebuilding", "1 while the store waits for a peer's snapshot.", func() float64 { return truth(m.facts.rebuilding.Load()) })
 	counter("snapshot_sent_bytes_total", "Bytes of snapshots sent to other members.", func() float64 { return float64(m.streams.sent.Load()) })
 	counter("snapshot_received_bytes_total", "Bytes of snapshots received from other members.", func() float64 { return float64(m.streams.received.Load()) })
+	counter("snapshot_installed_bytes_total", "Bytes of the snapshots that were installed; what was received beyond it came in vain.", func() float64 { return float64(m.streams.installed.Load()) })
 	counter("snapshot_resumed_total", "Snapshots, sent or received, that went on where they had been cut.", func() float64 { return float64(m.streams.resumed.Load()) })
 	gauge("is_leader", "1 while this member leads.", func() float64 { return truth(m.facts.leads()) })
 	gauge("has_leader", "1 while this member knows a leader.", func() float64 { return truth(m.facts.leader.Load() != 0) })

@@ -140,6 +140,9 @@ func (m *Member) install(from raft.MemberID, meta snapshot.Meta, r *receiving) e
 	case <-m.ending:
 		err = replica.ErrStopped
 	}
+	if err == nil {
+		m.streams.installed.Add(r.bytes.Load())
+	}
 	r.stream.end(err)
 	return err
 }

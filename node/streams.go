@@ -17,8 +17,9 @@ const progressEvery = 10 * time.Second
 
 // streams are the snapshots on their way to and from this member, those included that were cut and may go on.
 type streams struct {
-	sent, received, resumed atomic.Uint64 // bytes, bytes, times
-	mu                      struct {
+	sent, received, installed atomic.Uint64 // bytes
+	resumed                   atomic.Uint64
+	mu                        struct {
 		sync.Mutex
 		list []*stream
 	}

@@ -61,7 +61,7 @@ Under the operator (--managed) all that is the operator's work.`,
 	f.DurationVar(&cfg.ElectionTimeout, "election-timeout", 0, "how long a follower waits for its leader (default 1s)")
 	f.DurationVar(&cfg.HeartbeatInterval, "heartbeat-interval", 0, "how often a leader reassures its followers (default 100ms)")
 	f.Uint64Var(&cfg.KeepEntries, "log-keep-entries", 0, "applied entries that stay in the log for members that lag (default 10000)")
-	f.IntVar(&cfg.SnapshotBytesPerSecond, "snapshot-bytes-per-second", 0, "how fast this member sends its state to others, all together (default 33554432)")
+	f.IntVar(&cfg.SnapshotBytesPerSecond, "snapshot-bytes-per-second", 0, "how fast this member sends its state to others, all together (default 16777216)")
 	f.Int64Var(&cfg.LowSpaceBytes, "low-space-bytes", 0, "space on the volume below which data may not grow (default an eighth of it, at most 1 GiB)")
 	f.Int64Var(&cfg.OutOfSpaceBytes, "out-of-space-bytes", 0, "space on the volume below which this member takes nothing more into its log (default a 32nd of it, at most 128 MiB)")
 	f.StringVar(&mode, "auto-compaction-mode", "periodic", "what --auto-compaction-retention counts: periodic or revision, as in etcd")
