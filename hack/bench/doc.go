@@ -65,13 +65,13 @@
 //
 // # A member that joins
 //
-//	make join                                        a store of 5 GB; about ten minutes and 30 GB of disk
+//	make join                                        a store of 5 GB; about twenty minutes and 40 GB of disk
 //	make join JOIN_FLAGS='--gigabytes 0.3 --quiet 10s --capacity 5s'
 //
-// fills a store, measures how many puts a second it takes, goes on with 30 % of that, and lets a fourth member join,
+// fills a store and compacts its history, measures how many puts a second it takes, goes on with 30 % of that, and lets a fourth member join,
 // whose snapshot connection is cut once in the middle. It says how long the member took to become a voter, what was
 // sent by what was needed, and the p99 of the puts before and during; a put is counted from the moment at which it
-// was due. It fails where less is met than is promised: 10 minutes, nothing sent twice, at most twice the p99.
+// was due, and stands for every ten seconds as well. It fails where less is met than is promised: 10 minutes, nothing sent twice, at most twice the p99.
 //
 // # Leases that expire together
 //

@@ -166,3 +166,25 @@ func measureCapacity(ctx context.Context, clients []*clientv3.Client, workers, k
 	}
 	return t.perSecond(), err
 }
+
+// part is how puts went in a part of the measured time.
+type part struct {
+	after           time.Duration // from the moment that counts; negative before it
+	p50, p99, worst time.Duration
+}
+
+// inParts cuts [from, to) into parts of a length, counted from zero, and says of each how its puts went; one without a
+// put is left out.
+func inParts(all []sample, from, zero, to time.Time, length time.Duration) []part {
+	var parts []part
+	for at := zero.Add(from.Sub(zero).Truncate(length)); at.Before(to); at = at.Add(length) {
+		end := at.Add(length)
+		if end.After(to) {
+			end = to
+		}
+		if took := between(all, at, end); len(took) > 0 {
+			parts = append(parts, part{at.Sub(zero), percentile(took, 0.5), percentile(took, 0.99), took[len(took)-1]})
+		}
+	}
+	return parts
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -64,11 +65,12 @@ func TestJoinVerdict(t *testing.T) {
 		}
 		return took
 	}
-	good := joinFigures{capacity: 10, rate: 3, took: time.Minute, before: ms(1, 2), during: ms(1, 4), sent: 103, received: 101, resumed: 1, state: 100}
+	good := joinFigures{capacity: 10, rate: 3, took: time.Minute, before: ms(1, 2), during: ms(1, 4), sent: 102, received: 101, installed: 100, resumed: 1, state: 70}
 	for what, spoil := range map[string]func(*joinFigures){
 		"":                       func(*joinFigures) {},
 		"longer than 10 minutes": func(f *joinFigures) { f.took = 11 * time.Minute },
-		"not gone on with":       func(f *joinFigures) { f.resumed = 0 },
+		"began anew":             func(f *joinFigures) { f.resumed = 0 },
+		"1.500 of it were sent":  func(f *joinFigures) { f.sent, f.received = 150, 149 },
 		"at most twice":          func(f *joinFigures) { f.during = ms(5) },
 		"puts failed":            func(f *joinFigures) { f.failed = 1 },
 	} {
@@ -91,5 +93,15 @@ func TestBetween(t *testing.T) {
 	all := []sample{{at, 5}, {at.Add(1), 3}, {at.Add(2), 4}, {at.Add(3), 9}}
 	if got := between(all, at.Add(1), at.Add(3)); len(got) != 2 || got[0] != 3 || got[1] != 4 {
 		t.Errorf("%v", got)
+	}
+}
+
+func TestInParts(t *testing.T) {
+	zero := time.Unix(100, 0)
+	at := func(ms int) time.Time { return zero.Add(time.Duration(ms) * time.Millisecond) }
+	all := []sample{{at(-1500), 1}, {at(-900), 2}, {at(-100), 3}, {at(0), 4}, {at(999), 5}, {at(2000), 6}, {at(2400), 7}, {at(2500), 8}}
+	want := []part{{-time.Second, 2, 3, 3}, {0, 4, 5, 5}, {2 * time.Second, 6, 7, 7}}
+	if got := inParts(all, at(-1400), zero, at(2500), time.Second); !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
