@@ -193,7 +193,7 @@ func TestRangesAreBounded(t *testing.T) {
 	}
 }
 
-// keepAlive renews once.
+// keepAlive renews once, and demands that the member that was asked answers, whoever renewed.
 func (b *bench) keepAlive(ctx context.Context, name string, id int64) int64 {
 	b.t.Helper()
 	s, err := pb.NewLeaseClient(b.dial(name)).LeaseKeepAlive(ctx)
@@ -206,6 +206,13 @@ func (b *bench) keepAlive(ctx context.Context, name string, id int64) int64 {
 	r, err := s.Recv()
 	if err != nil {
 		b.t.Fatal(err)
+	}
+	status, err := pb.NewMaintenanceClient(b.dial(name)).Status(ctx, &pb.StatusRequest{})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if of, own := r.Header.MemberId, status.Header.MemberId; of != own {
+		b.t.Errorf("%s is %x, and a renewal through it was answered by %x", name, own, of)
 	}
 	return r.TTL
 }

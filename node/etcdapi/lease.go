@@ -164,7 +164,9 @@ func (s *leaseServer) keepAlive(ctx context.Context, far *leaderStream, r *pb.Le
 	ttl, err := s.b.Renew(ctx, r.GetID())
 	switch {
 	case errors.Is(err, ErrNotLeader):
-		return far.keepAlive(ctx, r)
+		answer, err := far.keepAlive(ctx, r)
+		out.TTL = answer.GetTTL() // under this member's own header: the leader may be behind what it has shown
+		return out, err
 	case errors.Is(err, kv.ErrLeaseNotFound):
 		return out, nil
 	}
