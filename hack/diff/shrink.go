@@ -44,6 +44,7 @@ type shrinker struct {
 	pairs  *pairs
 	out    io.Writer
 	trials int
+	kind   string // of the operation after which it showed first
 	until  time.Time
 	best   []op
 	text   string
@@ -63,15 +64,27 @@ func (s *shrinker) try(candidate []op) bool {
 	if d == nil {
 		return false
 	}
+	if kind := kindAt(candidate, d.at); kind != s.kind { // one that is allowed, for what it shows is what sequences are made to avoid
+		fmt.Fprintf(s.out, "trial %d shows something else, after %s\n", s.trials, kind)
+		return false
+	}
 	s.best, s.text = slices.Clone(candidate[:min(d.at+1, len(candidate))]), d.text
 	fmt.Fprintf(s.out, "trial %d: %d operations show it\n", s.trials, len(s.best))
 	return true
 }
 
+// kindAt is the kind of the operation after which a difference showed; one that showed in the end has one of its own.
+func kindAt(script []op, at int) string {
+	if at >= len(script) {
+		return "the end"
+	}
+	return script[at].Kind
+}
+
 // shrink returns a short script that shows a difference, and the difference; ok is false if the sequence does not show
 // one again.
 func shrink(p *pairs, out io.Writer, script []op) (best []op, text string, ok bool) {
-	s := &shrinker{pairs: p, out: out, until: time.Now().Add(maxShrinking), best: script}
+	s := &shrinker{pairs: p, out: out, until: time.Now().Add(maxShrinking), best: script, kind: kindAt(script, len(script)-1)}
 	shown := s.try(script)
 	if !shown { // timing may have hidden it
 		shown = s.try(script)
