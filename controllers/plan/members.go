@@ -163,6 +163,10 @@ func shrink(want Spec, seen Observation) (Step, bool) {
 	s := Step{Reason: api.ReasonRemovingMember, Pod: leader, Operation: birthOr(seen, api.OperationShrink), Why: "scaling in: removing members " + strings.Join(victims, ", ")}
 	if !survives(leader, before, after, seen.leaving()) || live(leader, after, seen.doomed()) < quorum(len(after)) {
 		s.Kind, s.Why = Wait, s.Why+"; waiting, because too few of those that stay are healthy"
+		if n := m.pods(want); seen.Set.Replicas < n { // who stays may only be healed while the others are there
+			s.Kind, s.Reason, s.Replicas = Scale, api.ReasonMemberUnhealthy, n
+			s.Why = fmt.Sprintf("the StatefulSet has been lowered to %d, and too few of those that stay are healthy: the members need %d Pods first", seen.Set.Replicas, n)
+		}
 		return s, true
 	}
 	if need := max(quorum(len(before)), quorum(len(after))); *seen.Guard < need {
