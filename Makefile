@@ -108,6 +108,10 @@ e2e: ## end-to-end tests on a Kubernetes on this machine; root on Linux; the bri
 kubestore: ## a Kubernetes API server on Raftsman, its leader killed every 30 s, for FOR=20m or OBJECTS=10000 once; root on Linux
 	cd hack/e2e && RAFTSMAN_KUBESTORE=1 go test ./kubestore -count=1 -v -timeout 0 -run TestKubeStore -kubestore.for $(or $(FOR),$(if $(OBJECTS),0s,20m)) $(if $(OBJECTS),-kubestore.objects $(OBJECTS))
 
+.PHONY: hundred
+hundred: ## CLUSTERS=100 RaftClusters with simulated members on one operator process: births, edits, then IDLE=10m without a write; its reconcile times, memory and processor time
+	go test ./controllers/life -count=1 -v -timeout 0 -run 'TestHundred$$' -hundred.clusters $(or $(CLUSTERS),100) -hundred.idle $(or $(IDLE),10m)
+
 .PHONY: worlds
 worlds: ## a million random worlds for the operator's planner (minutes): N=10000 for fewer, SEED=n for those from one seed on
 	go test ./controllers/plan -count=1 -run TestRandomWorlds -v -timeout 60m -plan.worlds $(or $(N),1000000) $(if $(SEED),-plan.seed $(SEED))

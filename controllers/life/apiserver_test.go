@@ -64,7 +64,9 @@ type plane struct {
 	dir        string
 	admin      *rest.Config
 	kubeconfig string
-	children   []*child
+	// audit is the file into which the API server writes a line for each request of the operator's own account.
+	audit    string
+	children []*child
 }
 
 // start brings the control plane up. The controllers are those that a StatefulSet's life needs.
@@ -105,13 +107,17 @@ func (p *plane) startAPI(ctx context.Context, etcd, port int) error {
 	if err != nil {
 		return err
 	}
+	policy, err := p.auditing()
+	if err != nil {
+		return err
+	}
 	certs := filepath.Join(p.dir, "certs")
 	err = p.run(ctx, "kube-apiserver",
 		fmt.Sprintf("--etcd-servers=http://127.0.0.1:%d", etcd),
 		"--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port), "--cert-dir="+certs,
 		"--endpoint-reconciler-type=none", "--authorization-mode=RBAC", "--token-auth-file="+filepath.Join(p.dir, "tokens.csv"),
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+key, "--service-account-signing-key-file="+key,
-		"--service-cluster-ip-range=10.96.0.0/16")
+		"--service-cluster-ip-range=10.96.0.0/16", "--audit-policy-file="+policy, "--audit-log-path="+p.audit)
 	if err != nil {
 		return err
 	}
@@ -119,23 +125,37 @@ func (p *plane) startAPI(ctx context.Context, etcd, port int) error {
 		Host: fmt.Sprintf("https://127.0.0.1:%d", port), BearerToken: token, QPS: -1,
 		TLSClientConfig: rest.TLSClientConfig{CAFile: filepath.Join(certs, "apiserver.crt")},
 	}
-	p.kubeconfig = filepath.Join(p.dir, "kubeconfig")
-	err = clientcmd.WriteToFile(clientcmdapi.Config{
-		Clusters:       map[string]*clientcmdapi.Cluster{"life": {Server: p.admin.Host, CertificateAuthority: p.admin.CAFile}},
-		AuthInfos:      map[string]*clientcmdapi.AuthInfo{"admin": {Token: token}},
-		Contexts:       map[string]*clientcmdapi.Context{"life": {Cluster: "life", AuthInfo: "admin"}},
-		CurrentContext: "life",
-	}, p.kubeconfig)
-	if err != nil {
+	if p.kubeconfig, err = p.writeKubeconfig("admin", token); err != nil {
 		return err
 	}
 	return p.ready(ctx)
+}
+
+// writeKubeconfig makes the file with which a client of this API server has the rights of a token.
+func (p *plane) writeKubeconfig(name, token string) (path string, err error) {
+	path = filepath.Join(p.dir, "kubeconfig-"+name)
+	return path, clientcmd.WriteToFile(clientcmdapi.Config{
+		Clusters:       map[string]*clientcmdapi.Cluster{"life": {Server: p.admin.Host, CertificateAuthority: p.admin.CAFile}},
+		AuthInfos:      map[string]*clientcmdapi.AuthInfo{name: {Token: token}},
+		Contexts:       map[string]*clientcmdapi.Context{"life": {Cluster: "life", AuthInfo: name}},
+		CurrentContext: "life",
+	}, path)
+}
+
+// auditing makes the policy by which requests of the operator's account are logged once, when they are over. Who only
+// impersonates that account, as the operators inside this process do, is somebody else to the API server's log.
+func (p *plane) auditing() (policy string, err error) {
+	p.audit, policy = filepath.Join(p.dir, "audit.log"), filepath.Join(p.dir, "audit.yaml")
+	text := "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived, ResponseStarted]\n" +
+		"rules:\n- {level: Metadata, users: ['" + account + "']}\n- {level: None}\n"
+	return policy, os.WriteFile(policy, []byte(text), 0o600)
 }
 
 // startControllers runs the controllers that make Pods and claims of StatefulSets, count disruptions, hold claims
 // that are in use and collect what has lost its owner. It comes after the CRDs, so that the collector knows them.
 func (p *plane) startControllers(ctx context.Context) error {
 	return p.run(ctx, "kube-controller-manager", "--kubeconfig="+p.kubeconfig, "--leader-elect=false", "--secure-port=0",
+		"--kube-api-qps=500", "--kube-api-burst=500", // how fast it may be is nothing that is tested here
 		"--controllers=statefulset-controller,disruption-controller,persistentvolumeclaim-protection-controller,garbage-collector-controller,serviceaccount-controller")
 }
 
@@ -212,17 +232,23 @@ type child struct {
 	err  error
 }
 
+// run starts one of the control plane's programs.
 func (p *plane) run(ctx context.Context, name string, args ...string) error {
 	path, err := program(ctx, name)
 	if err != nil {
 		return err
 	}
-	c := &child{name: name, log: filepath.Join(p.dir, name+".log"), done: make(chan struct{})}
+	_, err = p.launch(name, exec.Command(path, args...))
+	return err
+}
+
+// launch starts a child, which stop ends if it has not ended by then.
+func (p *plane) launch(name string, cmd *exec.Cmd) (*child, error) {
+	c := &child{name: name, log: filepath.Join(p.dir, name+".log"), cmd: cmd, done: make(chan struct{})}
 	log, err := os.Create(c.log)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	c.cmd = exec.Command(path, args...)
 	c.cmd.Stdout, c.cmd.Stderr = log, log
 	// The kernel ends the child when the thread that made it ends, so that thread stays until then.
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -239,10 +265,10 @@ func (p *plane) run(ctx context.Context, name string, args ...string) error {
 		}
 	}()
 	if err := <-started; err != nil {
-		return fmt.Errorf("start %s: %w", path, err)
+		return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
 	p.children = append(p.children, c)
-	return nil
+	return c, nil
 }
 
 func (c *child) over() bool {
@@ -251,6 +277,19 @@ func (c *child) over() bool {
 		return true
 	default:
 		return false
+	}
+}
+
+// end asks it to end, and makes it end when it has not within a while.
+func (c *child) end(patience time.Duration) error {
+	// It may have ended by itself.
+	_ = c.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-c.done:
+		return c.err
+	case <-time.After(patience):
+		c.kill()
+		return fmt.Errorf("%s has not ended %s after SIGTERM and was killed; the end of its log:\n%s", c.name, patience, c.tail())
 	}
 }
 

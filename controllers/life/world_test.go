@@ -35,7 +35,7 @@ type world struct {
 
 	mu      sync.Mutex
 	rng     *rand.Rand
-	network string
+	network [2]int // the first two numbers after 127
 	hosts   int
 	disks   map[types.UID]*disk
 	groups  map[string]*group
@@ -61,7 +61,7 @@ func newWorld(objects client.Client, seen cache.Cache, seed uint64) *world {
 	return &world{
 		api: objects, objects: seen, rng: rng,
 		// Any address of 127.0.0.0/8 can be listened on: each Pod has its own, and the real admin port.
-		network: fmt.Sprintf("127.%d.%d", 1+rng.IntN(200), rng.IntN(256)),
+		network: [2]int{1 + rng.IntN(200), rng.IntN(256)},
 		disks:   map[types.UID]*disk{}, groups: map[string]*group{}, running: map[types.UID]*process{},
 		silent: map[string]bool{}, fuses: map[string]*fuse{},
 	}
@@ -89,7 +89,8 @@ func (w *world) run(ctx context.Context) {
 // turn is one moment of every Pod and group. What the API server refuses now is tried again in the next one.
 func (w *world) turn(ctx context.Context) {
 	pods, claims := &corev1.PodList{}, &corev1.PersistentVolumeClaimList{}
-	if w.objects.List(ctx, pods) != nil || w.objects.List(ctx, claims) != nil {
+	// What the cache holds is read here and never written, so it need not be copied.
+	if w.objects.List(ctx, pods, client.UnsafeDisableDeepCopy) != nil || w.objects.List(ctx, claims, client.UnsafeDisableDeepCopy) != nil {
 		return
 	}
 	byName := map[types.NamespacedName]corev1.PersistentVolumeClaim{}
@@ -236,8 +237,7 @@ func (w *world) boot(p *corev1.Pod, claim corev1.PersistentVolumeClaim) {
 	}
 	w.boots++
 	m := &member{w: w, namespace: p.Namespace, name: p.Name, version: resource.Tag(p.Spec.Containers[0].Image), disk: d, boot: w.boots}
-	w.hosts++
-	ip := fmt.Sprintf("%s.%d", w.network, w.hosts%250+1)
+	ip := w.address()
 	l, err := net.Listen("tcp", net.JoinHostPort(ip, fmt.Sprint(resource.AdminPort)))
 	if err != nil {
 		return // the address is taken: the next turn takes another
@@ -245,6 +245,12 @@ func (w *world) boot(p *corev1.Pod, claim corev1.PersistentVolumeClaim) {
 	s := &http.Server{Handler: w.wire(m)}
 	go func() { _ = s.Serve(l) }()
 	w.running[p.UID] = &process{member: m, ip: ip, server: s, since: metav1.Now()}
+}
+
+// address is the next Pod's. It takes a while until one comes again. The caller holds mu.
+func (w *world) address() string {
+	w.hosts++
+	return fmt.Sprintf("127.%d.%d.%d", w.network[0], (w.network[1]+w.hosts/250)%256, w.hosts%250+1)
 }
 
 // wire is the network in front of a member: it may be cut, and it may take an operator's life.
