@@ -202,5 +202,5 @@ func (c cost) row(name string) string {
 	}
 	return fmt.Sprintf("%-8s %7.1f %11.0f %7.0f %6.3f %6.3f %13.3f %7d %9d %6d %8.1f %9.1f %10.2f", name, c.took.Seconds(),
 		c.times.count(), c.failed, c.times.quantile(0.5), c.times.quantile(0.99), c.waits.quantile(0.99),
-		len(c.writes), c.renewals, reads, c.memory, c.most, c.used.Seconds()/c.took.Minutes())
+		len(c.writes), c.renewals, reads, c.memory, c.most, c.used.Seconds()/max(c.took.Minutes(), 1e-9))
 }
