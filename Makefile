@@ -110,7 +110,7 @@ kubestore: ## a Kubernetes API server on Raftsman, its leader killed every 30 s,
 
 .PHONY: hundred
 hundred: ## CLUSTERS=100 RaftClusters with simulated members on one operator process: births, edits, then IDLE=10m without a write; its reconcile times, memory and processor time
-	go test ./controllers/life -count=1 -v -timeout 0 -run 'TestHundred$$' -hundred.clusters $(or $(CLUSTERS),100) -hundred.idle $(or $(IDLE),10m)
+	go test ./controllers/life -count=1 -v -timeout 0 -run 'TestHundred$$' -hundred.p99 1s -hundred.clusters $(or $(CLUSTERS),100) -hundred.idle $(or $(IDLE),10m)
 
 .PHONY: worlds
 worlds: ## a million random worlds for the operator's planner (minutes): N=10000 for fewer, SEED=n for those from one seed on

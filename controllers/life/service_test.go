@@ -10,11 +10,14 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // service is the operator as people run it: the program itself, with the flags of the chart and the rights of its own
@@ -23,6 +26,7 @@ type service struct {
 	plane   *plane
 	process *child
 	metrics string
+	pace    *pace
 }
 
 // serve builds the program, starts it as the operator of all namespaces, and waits until it leads and is ready.
@@ -47,7 +51,8 @@ func (s *suite) serve(ctx context.Context) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &service{plane: s.plane, process: process, metrics: "http://" + metrics + "/metrics"}
+	v := &service{plane: s.plane, process: process, metrics: "http://" + metrics + "/metrics", pace: &pace{}}
+	go v.pace.run(ctx, s.api)
 	return v, wait(ctx, time.Minute, "the operator's process is ready and leads", func() error {
 		if process.over() {
 			return fmt.Errorf("it has ended: %w\n%s", process.err, process.tail())
@@ -93,6 +98,45 @@ func fetch(ctx context.Context, url string) (string, error) {
 	return string(text), err
 }
 
+// pace is how long writes take that have nothing to do with the operator. Where they are slow, machine and API server
+// are, and reconciles, which make many requests one after the other, cannot be quick.
+type pace struct {
+	mu   sync.Mutex
+	took []float64 // seconds
+}
+
+// run writes the same object again and again, with a pause in between, until the context ends.
+func (p *pace) run(ctx context.Context, c client.Client) {
+	o := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "raftsman-system", Name: "pace"}}
+	if err := c.Create(ctx, o); err != nil {
+		return // then there is no figure, and the table says so
+	}
+	tick := time.NewTicker(250 * time.Millisecond)
+	defer tick.Stop()
+	for i := 0; ; i++ {
+		select {
+		case <-ctx.Done():
+			_ = c.Delete(context.Background(), o) // the API server ends soon, too
+			return
+		case <-tick.C:
+		}
+		began := time.Now()
+		patch := fmt.Sprintf(`{"data":{"turn":"%d"}}`, i)
+		if err := c.Patch(ctx, o, client.RawPatch(types.MergePatchType, []byte(patch))); err == nil {
+			p.mu.Lock()
+			p.took = append(p.took, time.Since(began).Seconds())
+			p.mu.Unlock()
+		}
+	}
+}
+
+// now are the figures so far. They are added to, never changed.
+func (p *pace) now() []float64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.took
+}
+
 // measure is what the operator's process has come to at one moment.
 type measure struct {
 	at time.Time
@@ -102,6 +146,8 @@ type measure struct {
 	// times are its reconciles, waits what they waited for in the queue before, failed how many returned an error.
 	times, waits histogram
 	failed       float64
+	// own are what writes of this test's own took, in seconds.
+	own []float64
 	// used is processor time, memory what it holds, most the most that it has ever held; both in MiB.
 	used         time.Duration
 	memory, most float64
@@ -112,7 +158,7 @@ func (v *service) measure(ctx context.Context) (m measure, err error) {
 	if err != nil {
 		return m, fmt.Errorf("read the operator's metrics: %w", err)
 	}
-	m = measure{at: time.Now(), logged: v.plane.logged(), plane: v.plane}
+	m = measure{at: time.Now(), logged: v.plane.logged(), plane: v.plane, own: v.pace.now()}
 	if m.times, err = parseHistogram(text, "controller_runtime_reconcile_time_seconds"); err != nil {
 		return m, err
 	}
@@ -179,6 +225,7 @@ type cost struct {
 	took         time.Duration
 	times, waits histogram
 	failed       float64
+	own          []float64
 	used         time.Duration
 	memory, most float64
 	requests
@@ -188,19 +235,24 @@ func between(a, b measure) (cost, error) {
 	seen, err := b.plane.requests(a.logged, b.logged)
 	return cost{
 		took: b.at.Sub(a.at), times: b.times.since(a.times), waits: b.waits.since(a.waits), failed: b.failed - a.failed,
-		used: b.used - a.used, memory: b.memory, most: b.most, requests: seen,
+		own: b.own[len(a.own):], used: b.used - a.used, memory: b.memory, most: b.most, requests: seen,
 	}, err
 }
 
-// heading explains the rows: quantiles are the upper ends of the histogram's buckets, so the true ones are not above.
-const heading = "phase     took s  reconciles  failed  p50 s  p99 s  queued p99 s  writes  renewals  reads  RSS MiB  peak MiB  CPU s/min"
+// heading explains the rows. A reconcile's quantiles are the upper ends of the histogram's buckets: the true ones are
+// not above. The quantiles of this test's own writes tell how quick the API server is meanwhile.
+const heading = "phase     took s  reconciles  failed  p50 s  p99 s  queued p99 s  own write p50 s  p99 s  writes  renewals  reads  RSS MiB  peak MiB  CPU s/min"
 
 func (c cost) row(name string) string {
 	reads := 0
 	for _, n := range c.reads {
 		reads += n
 	}
-	return fmt.Sprintf("%-8s %7.1f %11.0f %7.0f %6.3f %6.3f %13.3f %7d %9d %6d %8.1f %9.1f %10.2f", name, c.took.Seconds(),
-		c.times.count(), c.failed, c.times.quantile(0.5), c.times.quantile(0.99), c.waits.quantile(0.99),
-		len(c.writes), c.renewals, reads, c.memory, c.most, c.used.Seconds()/max(c.took.Minutes(), 1e-9))
+	load := 0.0
+	if c.took > time.Second {
+		load = c.used.Seconds() / c.took.Minutes()
+	}
+	return fmt.Sprintf("%-8s %7.1f %11.0f %7.0f %6.3f %6.3f %13.3f %16.3f %6.3f %7d %9d %6d %8.1f %9.1f %10.2f", name, c.took.Seconds(),
+		c.times.count(), c.failed, c.times.quantile(0.5), c.times.quantile(0.99), c.waits.quantile(0.99), exact(c.own, 0.5), exact(c.own, 0.99),
+		len(c.writes), c.renewals, reads, c.memory, c.most, load)
 }
