@@ -1,6 +1,7 @@
 // Package life holds the tests of the operator's whole work on a real API server: etcd, kube-apiserver and
 // kube-controller-manager run as child processes on loopback, the operator under test is the real manager
-// with the real role, and only the members are simulated. It has no code of its own.
+// with the real role, and only the members are simulated. TestHundred runs the program itself, as a process of its own,
+// over many RaftClusters and measures it: `make hundred`. The package has no code of its own.
 package life
 
 import (
