@@ -36,23 +36,30 @@ func survives(leader Pod, before, after, disrupted []string) bool {
 
 // leaving are the IDs of members whose Pod is being deleted: the leader still hears from them, and soon it will not.
 func (o Observation) leaving() []string {
-	return o.reported(func(p Pod) bool { return p.Leaving })
+	return o.members(func(p Pod) bool { return p.Leaving })
 }
 
 // doomed are the IDs of members whose Pod or volume is being deleted. A volume stays as long as its Pod, and goes
 // with it: such a member votes as well as any other, and is not to be relied upon.
 func (o Observation) doomed() []string {
-	return o.reported(func(p Pod) bool {
+	return o.members(func(p Pod) bool {
 		claim, _ := o.claim(p.Name)
 		return p.Leaving || claim.Leaving
 	})
 }
 
-func (o Observation) reported(which func(Pod) bool) []string {
+// members are the IDs of the members in some Pods: as these say themselves, or, where they say nothing, as their claims
+// do.
+func (o Observation) members(which func(Pod) bool) []string {
 	var ids []string
 	for _, p := range o.Pods {
-		if p.Report != nil && which(p) {
+		if !which(p) {
+			continue
+		}
+		if p.Report != nil {
 			ids = append(ids, p.Report.Member)
+		} else if claim, _ := o.claim(p.Name); claim.Member != "" {
+			ids = append(ids, claim.Member)
 		}
 	}
 	return ids
