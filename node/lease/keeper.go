@@ -37,6 +37,10 @@ type Options struct {
 	// InFlight bounds the expiries, and the checkpoints, that are handed out and whose fate is not known: at the
 	// bound Work hands out no more of them. Default 8000, at least Batch.
 	InFlight int
+	// Every is the least time between two batches of expiries, in the caller's time: many leases that run out at once go
+	// at an even rate of at most Batch in it, and leave room for what else the log carries. Default 0, which is no
+	// bound; at most Pause.
+	Every time.Duration
 }
 
 // Default fills what is zero.
@@ -62,6 +66,8 @@ func (o *Options) Validate() error {
 		return fmt.Errorf("lease: a checkpoint interval of %v is shorter than 1s", o.Checkpoint)
 	case o.Batch < 1 || o.InFlight < o.Batch:
 		return fmt.Errorf("lease: a batch of %d must be positive, and %d in flight no less", o.Batch, o.InFlight)
+	case o.Every < 0 || o.Every > o.Pause:
+		return fmt.Errorf("lease: %v between two batches must be from 0 to the pause of %v", o.Every, o.Pause)
 	}
 	return nil
 }
@@ -74,11 +80,12 @@ type Keeper struct {
 	// All of this is of the reign, and zero without one.
 	term     uint64 // 0: does not lead
 	clock    clock
-	queue    queue    // all leases but the expiring ones
-	undo     []*lease // wait for a checkpoint of 0 to be handed out
-	due      []*lease // wait for a checkpoint of what is left to be handed out
-	expiring int      // expiries in flight
-	flying   int      // checkpoints in flight
+	queue    queue         // all leases but the expiring ones
+	undo     []*lease      // wait for a checkpoint of 0 to be handed out
+	due      []*lease      // wait for a checkpoint of what is left to be handed out
+	expiring int           // expiries in flight
+	flying   int           // checkpoints in flight
+	turn     time.Duration // the next batch of expiries may go out, in the caller's time
 }
 
 // lease is one lease. All times are kept times. Only the first field means anything without a reign.

@@ -77,6 +77,34 @@ func TestMassExpiry(t *testing.T) {
 	t.Logf("gone after %v", now-11*time.Second)
 }
 
+// TestEvenRate: however often Work is called and however fast the log answers, what runs out at once goes out a batch at
+// a time, no sooner than Every after the one before; and exactly then, if Work is called when it says.
+func TestEvenRate(t *testing.T) {
+	k := many(95, 1)
+	k.opt.Batch, k.opt.InFlight, k.opt.Every = 10, 20, 5*time.Millisecond
+	var handed []time.Duration
+	now := time.Duration(0)
+	for len(k.leases) > 0 && now < 3*time.Second {
+		w, next := k.Work(now)
+		if len(w.Expired) > 0 {
+			handed = append(handed, now)
+			if again, _ := k.Work(now + k.opt.Every - 1); len(again.Expired) > 0 {
+				t.Fatalf("%d more within %v", len(again.Expired), k.opt.Every)
+			}
+			k.Changed(revoke(w.Expired...), now)
+		}
+		now = max(next, now+1)
+	}
+	if len(handed) != 10 || len(k.leases) != 0 {
+		t.Fatalf("%d batches, %d leases left; want 10 and 0", len(handed), len(k.leases))
+	}
+	for i, at := range handed[1:] {
+		if at-handed[i] != k.opt.Every {
+			t.Fatalf("batches at %v", handed)
+		}
+	}
+}
+
 // TestPauseGivesKeepAlivesTheirChance: a lease that should have run out while the process stood still is there for its
 // keep-alive afterwards, and without one it expires once the stillness is over.
 func TestPauseGivesKeepAlivesTheirChance(t *testing.T) {
@@ -190,6 +218,7 @@ func TestOptionsAreChecked(t *testing.T) {
 	}
 	for _, bad := range []Options{
 		{Pause: 1}, {Checkpoint: 1}, {Batch: -1}, {Batch: 10, InFlight: 9}, {Pause: -time.Second},
+		{Every: -1}, {Pause: time.Second, Every: 2 * time.Second},
 	} {
 		bad.Default()
 		if bad.Validate() == nil {

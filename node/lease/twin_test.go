@@ -20,6 +20,7 @@ type twin struct {
 	now    time.Duration
 	still  time.Duration
 	kept   time.Duration
+	turn   time.Duration // before it no lease is handed out for expiry
 }
 
 type twinLease struct {
@@ -50,7 +51,7 @@ func (w *twin) count(l *twinLease, secs int64) {
 }
 
 func (w *twin) reign(term uint64, now time.Duration) {
-	w.term, w.now, w.kept, w.still = term, now, now, now+w.opt.Pause
+	w.term, w.now, w.kept, w.still, w.turn = term, now, now, now+w.opt.Pause, 0
 	for _, l := range w.leases {
 		*l = twinLease{Lease: l.Lease}
 		w.count(l, cmp.Or(l.Remaining, l.TTL))
@@ -93,7 +94,7 @@ func (w *twin) renew(id int64) error {
 func (w *twin) overdue() []int64 {
 	var ids []int64
 	for id, l := range w.leases {
-		if w.term != 0 && w.now >= w.still && !l.expiring && l.expiry <= w.kept {
+		if w.term != 0 && w.now >= max(w.still, w.turn) && !l.expiring && l.expiry <= w.kept {
 			ids = append(ids, id)
 		}
 	}
@@ -129,6 +130,9 @@ type pair struct {
 
 func newPair(t *testing.T, seed uint64) *pair {
 	opt := Options{Pause: 300 * time.Millisecond, Checkpoint: 2 * time.Second, Batch: 5, InFlight: 7}
+	if seed%2 == 1 {
+		opt.Every = 120 * time.Millisecond
+	}
 	return &pair{T: t, rng: rand.New(rand.NewPCG(seed, 1)), k: New(opt), w: &twin{opt: opt, leases: map[int64]*twinLease{}}}
 }
 
@@ -247,6 +251,7 @@ func (p *pair) work() {
 	}
 	for _, id := range w.Expired {
 		p.w.leases[id].expiring = true
+		p.w.turn = p.w.now + p.w.opt.Every
 	}
 	for _, c := range w.Checkpoints {
 		p.checkpoint(c)

@@ -39,6 +39,9 @@ func (k *Keeper) Work(now time.Duration) (w Work, next time.Duration) {
 	t := k.read(now)
 	w.Term = k.term
 	again := k.expire(&w, t)
+	if len(w.Expired) > 0 {
+		k.turn = later(k.clock.seen, k.opt.Every)
+	}
 	again = k.checkpoint(&w, t) || again
 	if again {
 		return w, k.clock.seen
@@ -51,7 +54,12 @@ func (k *Keeper) idle() time.Duration {
 	if len(k.queue) == 0 || k.expiring >= k.opt.InFlight {
 		return never
 	}
-	return k.clock.when(k.queue[0].wake)
+	head := k.queue[0]
+	at := k.clock.when(head.wake)
+	if l := head.l; l.wake() == head.wake && l.check >= l.expiry { // else there may be a checkpoint, which has no turn
+		at = max(at, k.turn)
+	}
+	return at
 }
 
 // expire looks at the leases whose time has come; again says that there is more to do at once.
@@ -74,10 +82,10 @@ func (k *Keeper) expire(w *Work, t time.Duration) (again bool) {
 			}
 			l.recheck(t, k.opt.Checkpoint)
 			k.queue.down(0, place{l.wake(), l})
-		case k.expiring >= k.opt.InFlight:
+		case k.expiring >= k.opt.InFlight || k.clock.seen < k.turn:
 			return false
 		case len(w.Expired) == k.opt.Batch:
-			return true
+			return k.opt.Every == 0
 		default:
 			k.queue.remove(0)
 			l.state |= expiring
