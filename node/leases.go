@@ -28,17 +28,19 @@ type leases struct {
 	changed     chan struct{} // closed when something has changed, for those who wait for it
 }
 
-// What is handed out at once: so much can one entry revoke without holding up what follows it, and so few of them are on
-// their way that puts get between.
+// What is handed out at once: so much can one entry revoke without holding up what follows it for more than some
+// milliseconds, and so few of them are on their way that puts get between. At the even rate that this comes to at most
+// (12,800 in a second) 100,000 leases that run out together are gone in 8 s, where the log keeps up.
 const (
-	expiryBatch    = 32
+	expiryBatch    = 64
 	expiryInFlight = 2 * expiryBatch
+	expiryEvery    = 5 * time.Millisecond
 )
 
 func newLeases(election time.Duration) *leases {
 	return &leases{
 		began: time.Now(), wake: make(chan struct{}, 1), changed: make(chan struct{}),
-		keeper: lease.New(lease.Options{Pause: election, Batch: expiryBatch, InFlight: expiryInFlight}),
+		keeper: lease.New(lease.Options{Pause: election, Batch: expiryBatch, InFlight: expiryInFlight, Every: expiryEvery}),
 	}
 }
 
