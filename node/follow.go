@@ -22,7 +22,7 @@ func (m *Member) follow() error {
 	m.leases.hear(now, all)
 	m.hub = watch.New(watch.Options{
 		History: func() watch.History { return m.store.View() }, Revision: m.store.Revision(), Compacted: m.store.Compacted(),
-		Rand: rand.New(rand.NewPCG(draw(), draw())),
+		RingBytes: ringBytes, Rand: rand.New(rand.NewPCG(draw(), draw())),
 	})
 	return nil
 }
@@ -32,6 +32,10 @@ func (m *Member) allLeases() (all []kv.Lease, err error) {
 	err = v.Leases(func(l kv.Lease) bool { all = append(all, l); return true })
 	return all, errors.Join(err, v.Close())
 }
+
+// ringBytes bounds the recent events held for watchers. It is heap, for which the collector asks as much
+// again as headroom; a watcher that is further behind is served from the store's history.
+const ringBytes = 32 << 20
 
 // changed hears, on the applier's goroutine, of every batch that the store has applied.
 func (m *Member) changed(c kv.Changes) {
