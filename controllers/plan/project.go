@@ -48,18 +48,18 @@ func (o Observation) doomed() []string {
 	})
 }
 
-// members are the IDs of the members in some Pods: as these say themselves, or, where they say nothing, as their claims
-// do.
+// members are the IDs of the members in some Pods: as these say themselves, or, where they say nothing, as the
+// membership does; one of the two may be gone already if a name stands there twice.
 func (o Observation) members(which func(Pod) bool) []string {
 	var ids []string
+	m := o.Membership()
 	for _, p := range o.Pods {
-		if !which(p) {
-			continue
-		}
-		if p.Report != nil {
+		switch {
+		case !which(p):
+		case p.Report != nil:
 			ids = append(ids, p.Report.Member)
-		} else if claim, _ := o.claim(p.Name); claim.Member != "" {
-			ids = append(ids, claim.Member)
+		case m != nil:
+			ids = append(ids, m.ids(func(e Member) bool { return e.Name == p.Name })...)
 		}
 	}
 	return ids
