@@ -203,3 +203,19 @@ func TestEveryValueIsExplained(t *testing.T) {
 		}
 	}
 }
+
+// TestOneVersion: the chart, what it installs and the manifest of config/default are one release.
+func TestOneVersion(t *testing.T) {
+	read := func(file string) map[string]any {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fields(t, string(text))
+	}
+	chart := read("raftsman/Chart.yaml")
+	image := read("../config/default/kustomization.yaml")["images"].([]any)[0].(map[string]any)
+	if chart["version"] != chart["appVersion"] || image["newTag"] != chart["appVersion"] {
+		t.Errorf("chart %v installs %v, and config/default %v", chart["version"], chart["appVersion"], image["newTag"])
+	}
+}

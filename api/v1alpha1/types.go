@@ -62,8 +62,10 @@ type RaftClusterSpec struct {
 	// +optional
 	AllowEvenReplicas bool `json:"allowEvenReplicas,omitempty"`
 
-	// Image of the members. Empty means the operator's own image. Where its tag and what the members say of themselves
-	// are versions, one that skips a minor or goes back is refused (UnsupportedUpgradePath) before any Pod is touched.
+	// Image of the members. Empty means the operator's own image, so that an upgrade of the operator rolls the members to
+	// its version; with an image they keep it until another is named here. Where its tag and what the members say of
+	// themselves are versions, one that skips a minor or goes back is refused (UnsupportedUpgradePath) before any Pod is
+	// touched.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	Image string `json:"image,omitempty"`
