@@ -64,8 +64,7 @@ func (c cluster) announced(t *testing.T) {
 
 func (s *suite) helmInstall(t *testing.T) {
 	t.Helper()
-	if _, err := s.k.Run(t.Context(), s.k.Helm, "install", release, filepath.Join(s.repo, "charts/raftsman"),
-		"--namespace", system, "--wait", "--timeout", "3m", "--set", "image.pullPolicy=Never"); err != nil {
+	if _, err := s.k.Run(t.Context(), s.k.Helm, s.release("install", s.chart())...); err != nil {
 		t.Fatal(err)
 	}
 }

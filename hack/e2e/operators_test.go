@@ -46,7 +46,7 @@ func (s *suite) statusLost(t *testing.T) {
 // upgrade is helm upgrade with values beside the chart's own, and without those of the time before.
 func (s *suite) upgrade(t *testing.T, values ...string) {
 	t.Helper()
-	args := []string{"upgrade", release, filepath.Join(s.repo, "charts/raftsman"), "--namespace", system, "--wait", "--timeout", "3m", "--set", "image.pullPolicy=Never"}
+	args := s.release("upgrade", s.chart())
 	for _, v := range values {
 		args = append(args, "--set", v)
 	}
@@ -54,6 +54,30 @@ func (s *suite) upgrade(t *testing.T, values ...string) {
 	if _, err := s.k.Run(t.Context(), s.k.Helm, args...); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// chart is the chart of this release.
+func (s *suite) chart() string { return filepath.Join(s.repo, "charts/raftsman") }
+
+// release are the arguments with which helm does something to the release and waits for it.
+func (s *suite) release(verb, chart string, more ...string) []string {
+	return append([]string{verb, release, chart, "--namespace", system, "--wait", "--timeout", "3m", "--set", "image.pullPolicy=Never"}, more...)
+}
+
+// inCharge waits until the one operator that runs holds the lease: until then another's work may still be going on.
+func (s *suite) inCharge(t *testing.T) {
+	t.Helper()
+	s.until(t, "the operator holds the lease", func(ctx context.Context) error {
+		pods, err := s.k.Pods(ctx, system, api.LabelPart+"=operator")
+		if err != nil {
+			return err
+		}
+		holders, err := s.k.Run(ctx, s.k.Kubectl, "get", "leases", "-n", system, "-o", "jsonpath={.items[*].spec.holderIdentity}")
+		if err == nil && (len(pods) != 1 || !strings.HasPrefix(holders, pods[0].Name+"_")) {
+			err = fmt.Errorf("%q holds it, and %d operators run", holders, len(pods))
+		}
+		return err
+	})
 }
 
 // operators waits until so many operators run, all of an image, and no others.
@@ -119,12 +143,14 @@ func (s *suite) operatorUpgraded(t *testing.T) {
 	r.during(planned, "operator upgraded", func() {
 		s.upgrade(t, "image.tag="+s.version+"-next")
 		s.operators(t, 1, next)
+		s.inCharge(t)
 		r.more(1000) // it has had the time to look
 		c.ready(t, 3)
 	})
 	r.during(planned, "and back", func() {
 		s.upgrade(t)
 		s.operators(t, 1, s.image)
+		s.inCharge(t)
 		c.defaultImage(t)
 		c.ready(t, 3)
 	})

@@ -3,8 +3,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -119,28 +117,4 @@ func (s *suite) volumesWiped(t *testing.T) {
 	c.oneCluster(t, 3, id)
 	c.equal(t, 3)
 	c.volumes(t, 3)
-}
-
-// wipe empties a member's volume and kills its container, which finds an empty disk when it starts again.
-func (c cluster) wipe(t *testing.T, ordinal int) {
-	t.Helper()
-	claim := "data-" + c.pod(ordinal).Name
-	volume := c.kubectl(t, "get", "pvc", "-n", c.namespace, claim, "-o", "jsonpath={.spec.volumeName}")
-	dir := c.kubectl(t, "get", "pv", volume, "-o", "jsonpath={.spec.local.path}")
-	c.say("  wiping %s", claim)
-	if err := c.dev.Signal(t.Context(), c.pod(ordinal), "STOP"); err != nil { // or it would write while it is wiped
-		t.Fatal(err)
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) == 0 {
-		t.Fatalf("the volume of %s holds %v: %v", claim, entries, err)
-	}
-	for _, e := range entries {
-		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := c.dev.Signal(t.Context(), c.pod(ordinal), "KILL"); err != nil {
-		t.Fatal(err)
-	}
 }

@@ -91,11 +91,9 @@ func (s *suite) volumesDamaged(t *testing.T) {
 // damage writes garbage over a member's identity and kills its container.
 func (c cluster) damage(t *testing.T, ordinal int) {
 	t.Helper()
-	claim := "data-" + c.pod(ordinal).Name
-	volume := c.kubectl(t, "get", "pvc", "-n", c.namespace, claim, "-o", "jsonpath={.spec.volumeName}")
-	path := c.kubectl(t, "get", "pv", volume, "-o", "jsonpath={.spec.local.path}")
-	c.say("  damaging %s of %s", filepath.Join(path, "identity"), claim)
-	if err := os.WriteFile(filepath.Join(path, "identity"), []byte("this was an identity once"), 0o644); err != nil {
+	file := filepath.Join(c.disk(t, ordinal), "identity")
+	c.say("  damaging %s of %s", file, c.pod(ordinal).Name)
+	if err := os.WriteFile(file, []byte("this was an identity once"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.dev.Signal(t.Context(), c.pod(ordinal), "KILL"); err != nil {
