@@ -168,7 +168,7 @@ func (s *suite) namespaced(t *testing.T) {
 	s.upgrade(t, "watchNamespaces={"+home+"}")
 	who := "--as=system:serviceaccount:" + system + ":" + release
 	may := func(namespace string) string {
-		text, _ := s.k.Run(t.Context(), s.k.Kubectl, "auth", "can-i", "update", "statefulsets.apps", "-n", namespace, who) // fails with "no"
+		text, _ := s.k.Run(t.Context(), s.k.Kubectl, "auth", "can-i", "patch", "statefulsets.apps", "-n", namespace, who) // fails with "no"
 		return text
 	}
 	outside := s.fresh(t, "outside", "unseen", "{replicas: 3}")
