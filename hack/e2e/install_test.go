@@ -173,9 +173,7 @@ func (s *suite) manifest(t *testing.T) {
 	if _, err := s.k.Run(t.Context(), "make", "-C", s.repo, "install-manifest", "IMG="+s.image, "DIST="+s.dir); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.k.Run(t.Context(), s.k.Helm, "uninstall", release, "-n", system, "--wait", "--timeout", "2m"); err != nil {
-		t.Fatal(err)
-	}
+	s.uninstall(t)
 	old.oneCluster(t, 3, id) // the clusters outlive their operator
 	s.kubectl(t, "apply", "--server-side", "--force-conflicts", "-f", file)
 	s.kubectl(t, "wait", "-n", system, "--for=condition=Available", "deployment", "--all", "--timeout=3m")

@@ -164,8 +164,15 @@ func (s *suite) operatorUpgraded(t *testing.T) {
 func (s *suite) namespaced(t *testing.T) {
 	c := s.demo()
 	id := c.ready(t, 3).Status.ClusterID
-	defer s.upgrade(t) // however it ends
-	s.upgrade(t, "watchNamespaces={"+home+"}")
+	everywhere := func() {
+		s.upgrade(t)
+		s.operators(t, 1, s.image)
+	}
+	defer s.handingOver(everywhere) // however it ends
+	s.handingOver(func() {
+		s.upgrade(t, "watchNamespaces={"+home+"}")
+		s.operators(t, 1, s.image)
+	})
 	who := "--as=system:serviceaccount:" + system + ":" + release
 	may := func(namespace string) string {
 		text, _ := s.k.Run(t.Context(), s.k.Kubectl, "auth", "can-i", "patch", "statefulsets.apps", "-n", namespace, who) // fails with "no"
@@ -182,7 +189,7 @@ func (s *suite) namespaced(t *testing.T) {
 	if live := outside.get(t); len(live.Status.Conditions) > 0 {
 		t.Errorf("a cluster outside of its namespaces has a status: %v", live.Status)
 	}
-	s.upgrade(t)
+	s.handingOver(everywhere)
 	outside.ready(t, 3)
 	c.ready(t, 3)
 	c.oneCluster(t, 3, id)

@@ -87,9 +87,7 @@ func (s *suite) backdate(t *testing.T) edition {
 			t.Error(err)
 		}
 	})
-	if _, err := s.k.Run(t.Context(), s.k.Helm, "uninstall", release, "-n", system, "--wait", "--timeout", "2m"); err != nil {
-		t.Fatal(err)
-	}
+	s.uninstall(t)
 	s.say("  helm install %s", e.version)
 	if _, err := s.k.Run(t.Context(), s.k.Helm, s.release("install", e.chart)...); err != nil {
 		t.Fatal(err)

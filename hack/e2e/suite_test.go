@@ -48,6 +48,7 @@ type suite struct {
 	scene     string // the scenario that is on
 	rows      []row  // of it
 	records   []record
+	handovers []handover
 	build     string // of the product
 }
 
