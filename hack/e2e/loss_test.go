@@ -257,14 +257,16 @@ func (s *suite) founderLost(t *testing.T) {
 	c := s.demo()
 	id := c.ready(t, 3).Status.ClusterID
 	r := c.load(t)
-	c.loseVolume(t, 0)
+	r.during(lost, "pod-0's volume deleted", func() { c.loseVolume(t, 0) })
 	c.oneCluster(t, 3, id)
 	old := c.members(t, 3, admin.StatusOptions{})[0].MemberID
-	c.say("  deleting all Pods and pod-0's volume")
-	c.kubectl(t, "delete", "pvc", "-n", c.namespace, "data-"+c.pod(0).Name, "--wait=false")
-	c.deleteAll(t)
-	c.replaced(t, 0, old)
-	r.more(300)
+	r.during(outage, "and again, with all Pods", func() {
+		c.say("  deleting all Pods and pod-0's volume")
+		c.kubectl(t, "delete", "pvc", "-n", c.namespace, "data-"+c.pod(0).Name, "--wait=false")
+		c.deleteAll(t)
+		c.replaced(t, 0, old)
+		r.more(300)
+	})
 	r.stop()
 	c.oneCluster(t, 3, id)
 }

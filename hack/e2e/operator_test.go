@@ -175,7 +175,9 @@ func (s *suite) founderLostWithoutOperator(t *testing.T) {
 	c := s.demo()
 	id := c.ready(t, 3).Status.ClusterID
 	r := c.load(t)
-	c.disturbed(t, true, func() { c.loseVolume(t, 0) })
-	r.stop()
+	r.during(lost, "pod-0's volume deleted, operator killed", func() {
+		c.disturbed(t, true, func() { c.loseVolume(t, 0) })
+	})
+	r.steady(r.stop())
 	c.oneCluster(t, 3, id)
 }

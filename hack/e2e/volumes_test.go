@@ -30,9 +30,10 @@ func (s *suite) growVolumes(t *testing.T) {
 	size.Add(size)
 	want := size.String()
 	r := c.load(t)
-	c.say("  storage.size from %s to %s", was, want)
-	c.patch(t, fmt.Sprintf(`{"spec":{"storage":{"size":%q}}}`, want))
-	c.kubectl(t, "wait", "-n", c.namespace, "--for=condition=Ready", "raftcluster/"+c.name, "--timeout=4m")
+	r.during(planned, fmt.Sprintf("storage.size from %s to %s", was, want), func() {
+		c.patch(t, fmt.Sprintf(`{"spec":{"storage":{"size":%q}}}`, want))
+		c.kubectl(t, "wait", "-n", c.namespace, "--for=condition=Ready", "raftcluster/"+c.name, "--timeout=4m")
+	})
 	c.until(t, "all volumes and the StatefulSet's template have "+want, func(ctx context.Context) error {
 		text, err := c.k.Run(ctx, c.k.Kubectl, "get", "pvc", "-n", c.namespace, "-l", api.LabelCluster+"="+c.name, "-o", "jsonpath={.items[*].status.capacity.storage}")
 		set, failed := c.k.Run(ctx, c.k.Kubectl, "get", "statefulset", "-n", c.namespace, c.name, "-o", "jsonpath={.spec.volumeClaimTemplates[0].spec.resources.requests.storage}")
@@ -79,8 +80,10 @@ func (s *suite) volumesDamaged(t *testing.T) {
 	r := c.load(t)
 	for _, ordinal := range []int{0, c.follower(t)} {
 		old := c.members(t, 3, admin.StatusOptions{})[ordinal].MemberID
-		c.damage(t, ordinal)
-		c.replaced(t, ordinal, old)
+		r.during(lost, fmt.Sprintf("identity of %s damaged", c.pod(ordinal).Name), func() {
+			c.damage(t, ordinal)
+			c.replaced(t, ordinal, old)
+		})
 	}
 	r.more(300)
 	r.stop()
