@@ -10,24 +10,16 @@ import (
 	api "raftsman.dev/api/v1alpha1"
 )
 
-// TestEndToEnd is the whole suite: scenarios on one dev cluster, in an order in which the later ones find what
-// the earlier ones left. Each is named after the promise that it holds. Without more the brief ones run; type pick
-// says how all of them do, a shard of them, or those that have not passed yet. At the end stands a table of what
-// clients noticed of every operation. Some of them alone, on a cluster that is kept between runs (until the scenario
-// manifest, which takes the release away that install made):
-//
-//	RAFTSMAN_E2E=1 RAFTSMAN_E2E_KEEP=1 go test -v -count=1 -run 'TestEndToEnd/(install:|scale)' -timeout 30m .
-func TestEndToEnd(t *testing.T) {
-	if os.Getenv("RAFTSMAN_E2E") == "" {
-		t.Skip("NOT RUN: the end-to-end tests need root, Linux and ten minutes, or an hour for all of them: `make e2e` runs them")
-	}
-	s := begin(t)
-	began := time.Now()
-	scenarios := []struct {
-		name  string
-		run   func(*testing.T)
-		vital bool // nothing works without it
-	}{
+// scenario is one part of the suite, named after the promise that it holds.
+type scenario struct {
+	name  string
+	run   func(*testing.T)
+	vital bool // nothing works without it
+}
+
+// scenarios are all of them, in their order.
+func (s *suite) scenarios() []scenario {
+	return []scenario{
 		{"install: helm install --wait and kubectl wait do what they promise", s.install, true},
 		{"image: the loaded image is the Dockerfile's final stage", s.loadedImage, false},
 		{"clients: put and get by Service name and at each member from another namespace", s.clients, false},
@@ -88,15 +80,30 @@ func TestEndToEnd(t *testing.T) {
 		{"columns: kubectl get shows them", s.columns, false},
 		{"manifest: the one-file install works, after helm uninstall", s.manifest, false},
 	}
+}
+
+// TestEndToEnd is the whole suite: scenarios on one dev cluster, in an order in which the later ones find what
+// the earlier ones left. Without more the brief ones run; type pick says how all of them do, a shard of them, or those
+// that have not passed yet. At the end stands a table of what clients noticed of every operation. Some of them alone, on
+// a cluster that is kept between runs (until the scenario manifest, which takes the release away that install made):
+//
+//	RAFTSMAN_E2E=1 RAFTSMAN_E2E_KEEP=1 go test -v -count=1 -run 'TestEndToEnd/(install:|scale)' -timeout 30m .
+func TestEndToEnd(t *testing.T) {
+	if os.Getenv("RAFTSMAN_E2E") == "" {
+		t.Skip("NOT RUN: the end-to-end tests need root, Linux and ten minutes, or an hour for all of them: `make e2e` runs them")
+	}
+	s := begin(t)
+	began := time.Now()
+	scenarios := s.scenarios()
 	picked, ran := s.resume(t), 0
 	defer func() { s.tell(t, len(scenarios)) }()
 	for i, x := range scenarios {
 		if !picked.takes(i, x.name, x.vital) {
 			continue
 		}
-		ran++
 		s.scene = x.name
 		ok := t.Run(x.name, func(t *testing.T) {
+			ran++ // here, because -run leaves some out
 			before := time.Now()
 			s.say("--- %s", x.name)
 			defer s.explain(t, len(s.seen.Events(0)))

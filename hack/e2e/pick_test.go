@@ -214,3 +214,23 @@ func TestRecords(t *testing.T) {
 		t.Errorf("records: %+v %v", all, err)
 	}
 }
+
+// TestScenarios needs no cluster: records go by names, so each is there once; and every brief one is a scenario.
+func TestScenarios(t *testing.T) {
+	known := map[string]bool{}
+	heads := map[string]bool{}
+	for _, x := range (&suite{}).scenarios() {
+		if known[x.name] || x.run == nil || short(x.name) == x.name {
+			t.Errorf("%q is there twice, does nothing, or promises nothing", x.name)
+		}
+		known[x.name], heads[short(x.name)] = true, true
+	}
+	if len(known) < 40 {
+		t.Errorf("%d scenarios: 40 were promised", len(known))
+	}
+	for _, b := range brief() {
+		if !heads[b] {
+			t.Errorf("the brief scenario %q is not there", b)
+		}
+	}
+}
