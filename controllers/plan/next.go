@@ -127,7 +127,7 @@ func standing(want Spec, seen Observation) int32 {
 		n = leader.Report.Membership.pods(want)
 	}
 	for _, c := range seen.Claims {
-		if o, ok := want.Ordinal(c.Pod); ok && c.Member != "" && !led {
+		if o, ok := want.Ordinal(c.Pod); ok && !led { // whatever it says: it may not have been annotated yet
 			n = max(n, o+1)
 		}
 	}
