@@ -152,7 +152,7 @@ func (w *world) resize(at *sight, s Step) {
 	}
 	w.set.Replicas, w.set.Revision, w.set.Version = s.Replicas, at.revision, at.release
 	if s.Kind == Apply {
-		if w.guard != nil && s.Guard < *w.guard {
+		if w.guard != nil && s.Guard < *w.guard && w.tooLow(at, s) {
 			w.breaks("%s lowers the budget from %d", s, *w.guard)
 		}
 		if leader, ok := at.seen.Leader(); ok && w.served != nil && s.Guard < needed(leader.Report.Membership) {
@@ -172,6 +172,12 @@ func (w *world) protect(guard int32) {
 		w.breaks("the budget is set to %d while %d are needed", guard, needed(g.now))
 	}
 	w.guard = &guard
+}
+
+// tooLow says that an operator knowingly lowers the budget by an Apply, or below what the members need. One that has
+// slept since somebody deleted the budget, and another operator made it anew, may come with the one from before.
+func (w *world) tooLow(at *sight, s Step) bool {
+	return at.seen.Guard != nil && s.Guard < *at.seen.Guard || w.served != nil && s.Guard < needed(w.served.now)
 }
 
 // needed is the larger majority of a membership's halves.
