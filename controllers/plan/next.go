@@ -17,11 +17,12 @@ type rule func(want Spec, seen Observation) (Step, bool)
 
 // rules: the first that speaks wins; the order is the policy. What must not be touched comes first, then what
 // brings members back without a quorum, then what needs one: unfinished membership changes before new ones,
-// rescue before growth, growth and shrinking before rolling.
+// rescue before growth, growth and shrinking before rolling. Every volume says whose data it holds before the first
+// client is served: it is the volumes by which a cluster is found again whose status was lost.
 var rules = []rule{
 	deleting, paused, strangers, adopt, objects, enlarge, hibernate, wake,
 	dead, sizeBeforeBirth, abandon, birth, form, restore, awaitQuorum,
-	finishMembership, initialize, open, annotate,
+	finishMembership, initialize, annotate, open,
 	stale, corrupt, vacate, removed, learn, replace, retire, shrink, raise, grow, lower, volumes, relax, relocate, recast, roll, settle, unmoved, enlarging,
 }
 
