@@ -62,8 +62,11 @@ func planner() []bug {
 		}},
 		one("a stale size applied", "controllers/act/objects.go",
 			"	case from == nil || set.Spec.Replicas == nil || *set.Spec.Replicas != *from ||", "	case from == nil || set.Spec.Replicas == nil ||"),
-		one("another Pod deleted than the one that was judged", "controllers/act/act.go",
-			"	if string(pod.UID) != as.UID || pod.Status.PodIP != as.IP ||", "	if pod.Status.PodIP != as.IP ||"),
+		// The API server refuses it as well, on the word that goes with the request.
+		{"another Pod deleted than the one that was judged", []piece{
+			{"controllers/act/act.go", "	if string(pod.UID) != as.UID || pod.Status.PodIP != as.IP ||", "	if pod.Status.PodIP != as.IP ||"},
+			{"controllers/act/act.go", "metav1.NewUIDPreconditions(step.Pod.UID)", "metav1.NewUIDPreconditions(string(pod.UID))"},
+		}},
 		one("an old operator goes on after the spec has changed", "controllers/act/act.go",
 			"	if live.UID != c.UID || live.ResourceVersion != c.ResourceVersion ||", "	if live.UID != c.UID ||"),
 	}
