@@ -141,6 +141,8 @@ func crossings() []bug {
 	return []bug{
 		one("the vote forgotten where the log begins anew at the store's position", "node/replica/replica.go",
 			"		if found.Hard.Term < at.Term {", "		if found.Hard.Term <= at.Term {"),
+		one("the log restarted for a snapshot that the store has not been told of", "node/replica/pump.go",
+			"		r.install(out.Install)\n		r.write(out.Persist, out.Late)\n", "		r.write(out.Persist, out.Late)\n		r.install(out.Install)\n"),
 		one("what is queued for the log taken for written", "node/replica/replica.go",
 			"		r.step(raft.Persisted{Seq: w.Seq})", "		r.step(raft.Persisted{Seq: max(w.Seq, r.given)})"),
 		one("the log cut before what it was given is written", "node/replica/repair.go",
