@@ -50,20 +50,17 @@ type edition struct{ version, image, chart string }
 // former builds the release before this one from its own source, chart and Dockerfile, and loads its image.
 func (s *suite) former(t *testing.T) edition {
 	t.Helper()
-	dir, binary := filepath.Join(s.dir, "previous"), filepath.Join(s.dir, "raftsman-previous")
+	dir := filepath.Join(s.dir, "previous")
 	if err := unpack(t.Context(), s.repo, previous, dir); err != nil {
 		t.Fatal(err)
 	}
 	e := edition{version: appVersion(t, dir), chart: filepath.Join(dir, "charts/raftsman")}
-	e.image = "raftsman.dev/raftsman:" + e.version
+	e.image = imageOf(e.version)
 	if e.version == s.version {
 		t.Fatalf("the release before this one is %s too: charts/raftsman/Chart.yaml has to go on", e.version)
 	}
 	s.say("  building %s", e.image)
-	if err := kube.Build(t.Context(), dir, "./cmd/raftsman", binary, "-X main.version="+e.version); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.dev.Image(t.Context(), filepath.Join(dir, "Dockerfile"), e.image, filepath.Join(s.dir, "previous.tar"), "/out/raftsman="+binary); err != nil {
+	if err := s.product(t.Context(), dir, "raftsman-previous", e.version); err != nil {
 		t.Fatal(err)
 	}
 	return e

@@ -76,7 +76,7 @@ func begin(t *testing.T) *suite {
 		t.Fatal(err)
 	}
 	s.version = appVersion(t, repo)
-	s.image = "raftsman.dev/raftsman:" + s.version
+	s.image = imageOf(s.version)
 	s.say("building the programs and starting cluster %s", cluster)
 	if s.dev, err = kube.BuildDev(ctx, repo, s.dir, cluster, s.out); err != nil {
 		t.Fatal(err)
@@ -163,17 +163,29 @@ func (s *suite) connect(ctx context.Context) error {
 
 // images builds the product's image and the clients' one, and loads both on every node.
 func (s *suite) images(ctx context.Context) error {
-	raftsman, client := filepath.Join(s.dir, "raftsman"), filepath.Join(s.dir, "e2e-client")
+	client := filepath.Join(s.dir, "e2e-client")
 	etcdctl, err := s.dev.Run(ctx, "tool", "etcdctl")
 	if err != nil {
 		return err
 	}
 	return errors.Join(
-		kube.Build(ctx, s.repo, "./cmd/raftsman", raftsman, "-X main.version="+s.version),
+		s.product(ctx, s.repo, "raftsman", s.version),
 		kube.Build(ctx, filepath.Join(s.repo, "hack/e2e"), "./cmd/e2e-client", client),
-		s.dev.Image(ctx, filepath.Join(s.repo, "Dockerfile"), s.image, filepath.Join(s.dir, "raftsman.tar"), "/out/raftsman="+raftsman),
 		s.dev.Image(ctx, filepath.Join(s.repo, "hack/e2e/Dockerfile"), clientTag, filepath.Join(s.dir, "client.tar"), "/out/e2e-client="+client, "/out/etcdctl="+etcdctl),
 	)
+}
+
+// imageOf is the name of the product's image of a version.
+func imageOf(version string) string { return "raftsman.dev/raftsman:" + version }
+
+// product builds the product of a version from its source, and its image by its own Dockerfile, and loads that on every
+// node. The program and the image's archive lie under a name in the suite's directory.
+func (s *suite) product(ctx context.Context, source, name, version string) error {
+	binary := filepath.Join(s.dir, name)
+	if err := kube.Build(ctx, source, "./cmd/raftsman", binary, "-X main.version="+version); err != nil {
+		return err
+	}
+	return s.dev.Image(ctx, filepath.Join(source, "Dockerfile"), imageOf(version), binary+".tar", "/out/raftsman="+binary)
 }
 
 // kubectl runs kubectl and fails the test where it fails.

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -153,16 +152,9 @@ func move(t *testing.T, from, to string) {
 // entries are the names in a directory, of which there must be some.
 func entries(t *testing.T, dir string) []string {
 	t.Helper()
-	all, err := os.ReadDir(dir)
-	if err == nil && len(all) == 0 {
-		err = fmt.Errorf("%s is empty", dir)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, e := range all {
-		names = append(names, e.Name())
+	names := children(t, dir)
+	if len(names) == 0 {
+		t.Fatalf("%s is empty", dir)
 	}
 	return names
 }
