@@ -122,3 +122,45 @@ func BenchmarkRange(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkRevoke is the cost of one lease that ends with its one key, on one member, 64 in a command.
+func BenchmarkRevoke(b *testing.B) {
+	s := mustOpen(b, b.TempDir(), Options{})
+	defer mustClose(b, s)
+	const together = 64
+	f := newFeeder(benchKeys)
+	f.fill(b, s)
+	ids := func(n int) (from, to int64) { return int64(n*together + 1), int64((n + 1) * together) }
+	apply := func(commands ...Command) {
+		var entries []Entry
+		for _, c := range commands {
+			f.index++
+			c.ID, c.Floor = CommandID{Origin: 1, Boot: 2, Seq: f.index}, f.index-min(f.index, 200)
+			entries = append(entries, Entry{Index: f.index, Term: 1, Command: c.AppendTo(nil)})
+		}
+		mustApply(b, s, entries)
+	}
+	n := max(b.N/together, 1)
+	for i := range n {
+		var commands []Command
+		for id, to := ids(i); id <= to; id++ {
+			commands = append(commands, Command{Grant: &Lease{ID: id, TTL: 60}},
+				Command{Txn: Txn{Success: []Op{{Put: &PutRequest{Key: binary.BigEndian.AppendUint64([]byte("leased/"), uint64(id)), Value: f.value, Lease: id}}}}})
+		}
+		apply(commands...)
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	cpu := cpuTime(b)
+	for i := range n {
+		r := Revocation{}
+		for id, to := ids(i); id <= to; id++ {
+			r.Leases = append(r.Leases, id)
+		}
+		apply(Command{Revoke: &r})
+	}
+	b.ReportMetric(float64(cpuTime(b)-cpu)/float64(n*together), "cpu-ns/op")
+	if len(s.leases) > 0 {
+		b.Fatalf("%d leases are left", len(s.leases))
+	}
+}

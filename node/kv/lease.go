@@ -34,23 +34,23 @@ func eachLease(r engine.Reader, f func(Lease) bool) error {
 	return damage("the leases", it.Error())
 }
 
-// eachAttached calls f for the keys attached to a lease, in order, until it returns false. What f gets is reused.
-func eachAttached(r engine.Reader, id int64, f func(key []byte) bool) error {
-	lo, hi := rowAttached(nil, id, nil), rowAttached(nil, id+1, nil)
-	if id == -1 { // the highest number in the order of rows
-		hi = []byte{prefixAttached + 1}
-	}
-	it, err := r.NewIter(lo, hi)
-	if err != nil {
-		return damage("the keys of a lease", err)
-	}
-	defer it.Close()
-	for ok := it.First(); ok; ok = it.Next() {
-		if !f(it.Key()[len(lo):]) {
+// attachments walks over what is attached to leases, one lease after the other: it is made once for all of them.
+type attachments struct{ engine.Iterator }
+
+func newAttachments(r engine.Reader) (attachments, error) {
+	it, err := r.NewIter([]byte{prefixAttached}, []byte{prefixAttached + 1})
+	return attachments{it}, damage("the keys of a lease", err)
+}
+
+// each calls f for the keys attached to a lease, in order, until it returns false. What f gets is reused.
+func (a attachments) each(id int64, f func(key []byte) bool) error {
+	lease := rowAttached(nil, id, nil)
+	for ok := a.Seek(lease); ok && bytes.HasPrefix(a.Key(), lease); ok = a.Next() {
+		if !f(a.Key()[len(lease):]) {
 			break
 		}
 	}
-	return damage("the keys of a lease", it.Error())
+	return damage("the keys of a lease", a.Error())
 }
 
 // leaseChanges is what a batch has done to leases and to what is attached to them.
@@ -112,11 +112,11 @@ func (c *leaseChanges) attach(id int64, key []byte, there bool) {
 	c.attached[id][string(key)] = there
 }
 
-// keysOf lists the keys attached to a lease, in order.
-func (b *batch) keysOf(id int64) ([][]byte, error) {
+// keysOf lists the keys attached to a lease, in order; all has those that the database knows of.
+func (b *batch) keysOf(id int64, all attachments) ([][]byte, error) {
 	var keys [][]byte
 	own := b.leases.attached[id]
-	err := eachAttached(b.s.gen.db, id, func(key []byte) bool {
+	err := all.each(id, func(key []byte) bool {
 		if _, touched := own[string(key)]; !touched {
 			keys = append(keys, bytes.Clone(key))
 		}
@@ -149,6 +149,11 @@ func (b *batch) revoke(r *Revocation) (Result, error) {
 	if r.Term != 0 && r.Term != b.meta.Term {
 		return b.failed(fmt.Errorf("leases found expired in term %d: %w", r.Term, ErrFenced))
 	}
+	attached, err := newAttachments(b.s.gen.db)
+	if err != nil {
+		return Result{}, err
+	}
+	defer attached.Close()
 	for _, id := range r.Leases {
 		l, exists := b.lease(id)
 		if exists && r.Term != 0 && l.Granted > r.Seen {
@@ -160,7 +165,7 @@ func (b *batch) revoke(r *Revocation) (Result, error) {
 			}
 			continue
 		}
-		if err := b.revokeOne(id); err != nil {
+		if err := b.revokeOne(id, attached); err != nil {
 			return Result{}, err
 		}
 	}
@@ -168,8 +173,8 @@ func (b *batch) revoke(r *Revocation) (Result, error) {
 }
 
 // revokeOne deletes a lease and all its keys at one revision.
-func (b *batch) revokeOne(id int64) error {
-	keys, err := b.keysOf(id)
+func (b *batch) revokeOne(id int64, attached attachments) error {
+	keys, err := b.keysOf(id, attached)
 	if err != nil {
 		return err
 	}

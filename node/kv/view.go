@@ -134,7 +134,12 @@ func (v *View) LeaseKeys(id int64, f func(key []byte) bool) error {
 	if v.err != nil {
 		return v.err
 	}
-	return eachAttached(v.snap, id, f)
+	all, err := newAttachments(v.snap)
+	if err != nil {
+		return err
+	}
+	defer all.Close()
+	return all.each(id, f)
 }
 
 func (v *View) get(key []byte) (KeyValue, bool, error) {

@@ -40,9 +40,11 @@ type Reader interface {
 
 // Iterator begins before the first row.
 type Iterator interface {
-	// First and Next report whether they found a row.
+	// First, Next and Seek report whether they found a row. Seek moves to the first one at or behind a key that is
+	// within the bounds; it is far cheaper than an iterator of its own.
 	First() bool
 	Next() bool
+	Seek(key []byte) bool
 	Key() []byte
 	Value() []byte
 	// Error is why there are no more rows; nil at the end of the range.

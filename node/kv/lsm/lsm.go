@@ -168,6 +168,8 @@ func (b batch) Delete(key []byte) error { return b.Batch.Delete(key, nil) }
 
 func (b batch) Commit() error { return b.Batch.Commit(pebble.NoSync) }
 
+func (i iterator) Seek(key []byte) bool { return i.SeekGE(key) }
+
 func (i iterator) Error() error { return damage(i.Iterator.Error()) }
 
 func isNotExist(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -132,6 +132,11 @@ func (i *iterator) First() bool {
 	return i.Next()
 }
 
+func (i *iterator) Seek(key []byte) bool {
+	i.cursor.seek(key)
+	return i.Next()
+}
+
 func (i *iterator) Next() bool {
 	if i.err != nil {
 		return false

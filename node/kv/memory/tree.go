@@ -113,10 +113,13 @@ type cursor struct {
 }
 
 // first puts the cursor before the first row.
-func (c *cursor) first() {
+func (c *cursor) first() { c.seek(c.lo) }
+
+// seek puts the cursor before the first row at or behind from; nil is before all.
+func (c *cursor) seek(from []byte) {
 	c.path = c.path[:0]
 	for n := c.root; n != nil; {
-		if c.lo != nil && bytes.Compare(n.key, c.lo) < 0 {
+		if from != nil && bytes.Compare(n.key, from) < 0 {
 			n = n.right
 			continue
 		}
