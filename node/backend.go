@@ -158,7 +158,7 @@ func (m *Member) Members() []etcdapi.Member {
 
 func clientView(x raft.Member) etcdapi.Member {
 	return etcdapi.Member{
-		ID: uint64(x.ID), Name: x.Name, PeerURLs: []string{"http://" + x.PeerAddress}, ClientURLs: x.ClientURLs,
+		ID: uint64(x.ID), Name: x.Name, PeerURLs: []string{peerURL(x.PeerAddress)}, ClientURLs: x.ClientURLs,
 		Learner: x.Seat == raft.SeatLearner || x.Seat == raft.SeatIncoming,
 	}
 }
@@ -182,13 +182,53 @@ func (m *Member) AddLearner(ctx context.Context, peerURLs []string) (etcdapi.Mem
 	if err != nil {
 		return etcdapi.Member{}, nil, err
 	}
-	for _, other := range m.Members() {
-		if other.PeerURLs[0] == "http://"+x.PeerAddress {
-			return etcdapi.Member{}, nil, fmt.Errorf("member %s has the address %s: %w", other.Name, x.PeerAddress, etcdapi.ErrPeerURLExists)
-		}
+	if err := m.free(x.PeerAddress, x.ID); err != nil {
+		return etcdapi.Member{}, nil, err
 	}
 	all, err := m.changeAndWait(ctx, raft.Change{AddLearners: []raft.Member{x}})
 	return clientView(x), all, err
+}
+
+// free refuses to give one member a peer address that another has.
+func (m *Member) free(address string, to raft.MemberID) error {
+	for _, other := range m.Members() {
+		if other.PeerURLs[0] == peerURL(address) && other.ID != uint64(to) {
+			return fmt.Errorf("member %s has the address %s: %w", other.Name, address, etcdapi.ErrPeerURLExists)
+		}
+	}
+	return nil
+}
+
+// Move implements etcdapi.Backend. Nobody has to answer at the new address yet: a member may be told of before it goes.
+func (m *Member) Move(ctx context.Context, id uint64, peerURLs []string) ([]etcdapi.Member, error) {
+	if err := m.mayChange("a member is found at its Pod's name, wherever the Pod runs"); err != nil {
+		return nil, err
+	}
+	if m.facts.seat(raft.MemberID(id)) == 0 {
+		return nil, etcdapi.ErrMemberNotFound
+	}
+	if len(peerURLs) != 1 {
+		return nil, fmt.Errorf("%d peer URLs are given, and a member has one: %w", len(peerURLs), etcdapi.ErrBadPeerURL)
+	}
+	address, err := peerAddress(peerURLs[0])
+	if err != nil {
+		return nil, errors.Join(etcdapi.ErrBadPeerURL, err)
+	}
+	if err := m.free(address, raft.MemberID(id)); err != nil {
+		return nil, err
+	}
+	return m.changeAndWait(ctx, raft.Change{Move: []raft.Move{{ID: raft.MemberID(id), PeerAddress: address}}})
+}
+
+func peerURL(address string) string { return "http://" + address }
+
+// peerAddress is the host and port of a peer URL.
+func peerAddress(raw string) (string, error) {
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" || u.Port() == "" {
+		return "", fmt.Errorf("peer URL %q: write it as http://host:port", raw)
+	}
+	return u.Host, nil
 }
 
 // mayChange refuses membership requests that are not this member's to decide.
@@ -206,21 +246,21 @@ func (m *Member) mayChange(instead string) error {
 func (m *Member) meet(ctx context.Context, peerURLs []string) (raft.Member, error) {
 	errs := []error{fmt.Errorf("start the new member first, without --form: %w", etcdapi.ErrBadPeerURL)}
 	for _, raw := range peerURLs {
-		u, err := url.Parse(raw)
-		if err != nil || u.Host == "" {
-			errs = append(errs, fmt.Errorf("peer URL %q: write it as http://host:port", raw))
+		address, err := peerAddress(raw)
+		if err != nil {
+			errs = append(errs, err)
 			continue
 		}
-		who, err := m.transport.Who(ctx, u.Host)
+		who, err := m.transport.Who(ctx, address)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
 		if who.Cluster != 0 && uint64(who.Cluster) != m.cluster.Load() {
-			errs = append(errs, fmt.Errorf("member %s at %s belongs to cluster %v", who.Name, u.Host, who.Cluster))
+			errs = append(errs, fmt.Errorf("member %s at %s belongs to cluster %v", who.Name, address, who.Cluster))
 			continue
 		}
-		return raft.Member{ID: who.Member, Name: who.Name, PeerAddress: u.Host, ClientURLs: SplitList(who.ClientURLs)}, nil
+		return raft.Member{ID: who.Member, Name: who.Name, PeerAddress: address, ClientURLs: SplitList(who.ClientURLs)}, nil
 	}
 	return raft.Member{}, errors.Join(errs...)
 }

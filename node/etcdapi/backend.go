@@ -39,7 +39,7 @@ var (
 	ErrPeerURLExists   = errors.New("peer address exists")
 	ErrNotLearner      = errors.New("member is not a learner")
 	ErrLearnerNotReady = errors.New("learner has not caught up")
-	ErrBadPeerURL      = errors.New("no unjoined member answers at the peer URL")
+	ErrBadPeerURL      = errors.New("peer URLs cannot be used")
 	ErrUnhealthy       = errors.New("another membership change is in flight or the leader is new")
 	// ErrLastVoter: the change would leave no voter.
 	ErrLastVoter = errors.New("change would leave no voter")
@@ -135,9 +135,11 @@ type Backend interface {
 	LeaderURLs() []string
 	// MemberTLS is how this member connects to another one's client port at that host, where its URL is https.
 	MemberTLS(host string) *tls.Config
-	// AddLearner adds the unjoined member that answers at one of the URLs. AddLearner, Promote and Remove
+	// AddLearner adds the unjoined member that answers at one of the URLs. AddLearner, Move, Promote and Remove
 	// return once the change is committed.
 	AddLearner(ctx context.Context, peerURLs []string) (Member, []Member, error)
+	// Move gives a member another peer URL, before or after it goes there. There must be one.
+	Move(ctx context.Context, id uint64, peerURLs []string) ([]Member, error)
 	Promote(ctx context.Context, id uint64) ([]Member, error)
 	Remove(ctx context.Context, id uint64) ([]Member, error)
 	// MoveLeader hands leadership to that voter; only the leader does so (ErrNotLeader).

@@ -43,6 +43,18 @@ func (s *clusterServer) MemberPromote(ctx context.Context, r *pb.MemberPromoteRe
 	return &pb.MemberPromoteResponse{Header: s.header(), Members: toMembers(all)}, nil
 }
 
+// MemberUpdate gives a member another peer URL.
+func (s *clusterServer) MemberUpdate(ctx context.Context, r *pb.MemberUpdateRequest) (*pb.MemberUpdateResponse, error) {
+	all, err := s.b.Move(ctx, r.GetID(), r.GetPeerURLs())
+	if errors.Is(err, ErrNotLeader) {
+		return onLeader(ctx, s.leader, r, pb.NewClusterClient, pb.ClusterClient.MemberUpdate)
+	}
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &pb.MemberUpdateResponse{Header: s.header(), Members: toMembers(all)}, nil
+}
+
 // MemberRemove removes a member.
 func (s *clusterServer) MemberRemove(ctx context.Context, r *pb.MemberRemoveRequest) (*pb.MemberRemoveResponse, error) {
 	all, err := s.b.Remove(ctx, r.GetID())

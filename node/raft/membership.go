@@ -2,7 +2,7 @@ package raft
 
 import "slices"
 
-// changeMembership begins a membership change on the leader: newcomers become learners at once;
+// changeMembership begins a membership change on the leader: newcomers become learners and members move at once;
 // promotions and removals go through one joint membership (thesis §4.3).
 func (c *Core) changeMembership(req ChangeMembership) {
 	next, reason := c.planChange(req.Change)
@@ -28,11 +28,11 @@ func (c *Core) planChange(change Change) (Membership, Refusal) {
 		return Membership{}, RefusedStaleConfig
 	case c.commit < c.noop || in.index > c.commit || in.membership.Joint():
 		return Membership{}, RefusedInFlight
-	case len(change.AddLearners)+len(change.Promote)+len(change.Remove) == 0:
+	case len(change.AddLearners)+len(change.Move)+len(change.Promote)+len(change.Remove) == 0:
 		return Membership{}, RefusedInvalid
 	}
 	next := Membership{Members: slices.Clone(in.membership.Members)}
-	for _, step := range []func(*Membership, Change) Refusal{c.addLearners, c.promote, c.remove} {
+	for _, step := range []func(*Membership, Change) Refusal{c.addLearners, c.move, c.promote, c.remove} {
 		if reason := step(&next, change); reason != RefusedNot {
 			return Membership{}, reason
 		}
@@ -54,6 +54,17 @@ func (c *Core) addLearners(m *Membership, change Change) Refusal {
 		x.Seat = SeatLearner
 		m.Members = append(m.Members, x)
 		m.sort()
+	}
+	return RefusedNot
+}
+
+func (c *Core) move(m *Membership, change Change) Refusal {
+	for _, x := range change.Move {
+		i := m.place(x.ID)
+		if i < 0 {
+			return RefusedUnknownMember
+		}
+		m.Members[i].PeerAddress = x.PeerAddress
 	}
 	return RefusedNot
 }

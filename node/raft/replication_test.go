@@ -183,6 +183,10 @@ func TestPlansOfMembership(t *testing.T) {
 		"a voter removed":           {change: Change{Remove: []MemberID{3}}, want: seats(SeatVoter, SeatVoter, SeatOutgoing, SeatLearner, SeatLearner)},
 		"a learner removed":         {change: Change{Remove: []MemberID{5}}, want: seats(SeatVoter, SeatVoter, SeatVoter, SeatLearner)},
 		"one for another":           {change: Change{Promote: []MemberID{4}, Remove: []MemberID{1}}, want: seats(SeatOutgoing, SeatVoter, SeatVoter, SeatIncoming, SeatLearner)},
+		"a voter moved":             {change: Change{Move: []Move{{2, "there:1"}}}, want: seats(SeatVoter, SeatVoter, SeatVoter, SeatLearner, SeatLearner)},
+		"moved and removed":         {change: Change{Move: []Move{{3, "there:1"}}, Remove: []MemberID{3}}, want: seats(SeatVoter, SeatVoter, SeatOutgoing, SeatLearner, SeatLearner)},
+		"a stranger moved":          {change: Change{Move: []Move{{9, "there:1"}}}, reason: RefusedUnknownMember},
+		"moved too far":             {change: Change{Move: []Move{{2, string(make([]byte, maxString+1))}}}, reason: RefusedInvalid},
 		"planned on this":           {change: Change{Planned: 1, Remove: []MemberID{3}}, want: seats(SeatVoter, SeatVoter, SeatOutgoing, SeatLearner, SeatLearner)},
 		"planned on another":        {change: Change{Planned: 2, Remove: []MemberID{3}}, reason: RefusedStaleConfig},
 		"nothing":                   {reason: RefusedInvalid},
@@ -212,6 +216,14 @@ func TestPlansOfMembership(t *testing.T) {
 		}
 		if x, ok := got.Find(7); ok && (x.Name != "m7" || x.PeerAddress != "h:1" || len(x.ClientURLs) != 1) {
 			t.Errorf("%s: the newcomer is recorded as %+v", name, x)
+		}
+		for _, move := range c.change.Move {
+			if x, ok := got.Find(move.ID); ok && x.PeerAddress != move.PeerAddress {
+				t.Errorf("%s: moved to %q", name, x.PeerAddress)
+			}
+			if x, _ := l.log.config().membership.Find(move.ID); x.PeerAddress != "" {
+				t.Errorf("%s: the membership in force has moved too, to %q", name, x.PeerAddress)
+			}
 		}
 	}
 }

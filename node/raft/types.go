@@ -120,14 +120,21 @@ func (m Membership) Voters() (incoming, outgoing []MemberID) {
 	return incoming, outgoing
 }
 
-// Change asks the leader for a new membership: newcomers as learners, and promotions and removals that
-// together become one joint change.
+// Change asks the leader for a new membership: newcomers as learners, members that have moved, and promotions and
+// removals that together become one joint change.
 type Change struct {
 	// Planned is the configuration index the change was planned on; the leader refuses any other.
 	Planned     Index
 	AddLearners []Member
+	Move        []Move
 	Promote     []MemberID
 	Remove      []MemberID
+}
+
+// Move gives a member another PeerAddress; its seat stays as it is.
+type Move struct {
+	ID          MemberID
+	PeerAddress string
 }
 
 // EntryKind says what an entry's payload is. Frozen: it is part of the log's format.

@@ -44,6 +44,9 @@ func (w *World) reshape() {
 	case len(incoming) > 3:
 		change.Remove = []raft.MemberID{pick(w, incoming)}
 		name = "membership change: remove"
+	case len(change.Promote) == 0:
+		change.Move = []raft.Move{{ID: pick(w, incoming), PeerAddress: fmt.Sprint("moved:", w.rng.IntN(9))}}
+		name = "membership change: move"
 	}
 	w.change(l, incoming, change, name)
 }

@@ -53,7 +53,7 @@ func listedFaults() []listed {
 		{"disk hangs for 1 to 30 s", []string{"disk hangs"}}, {"slow disk", []string{"disk slow"}},
 		{"volume rolled back", []string{"volume rolled back: refused"}}, {"volume swapped", []string{"swapped volume refused"}}, {"empty volume", []string{"empty volume"}},
 		{"clock jumps", []string{"clock jumps"}}, {"clock drifts", []string{"clock drifts"}}, {"clock frozen", []string{"clock frozen"}},
-		{"member added", []string{"membership change: add"}}, {"member removed", []string{"membership change: remove"}},
+		{"member added", []string{"membership change: add"}}, {"member removed", []string{"membership change: remove"}}, {"member moved", []string{"membership change: move"}},
 		{"member promoted", []string{"membership change: promote", "learner promoted"}}, {"member replaced", []string{"lost member replaced"}},
 		{"joint change interrupted", []string{"partition while joint", "leader crashes while joint", "member crashes while joint", "transfer while joint"}},
 		{"transfer storm", []string{"leadership transfer in a storm"}}, {"struck in a transfer", []string{"struck in a transfer"}},
