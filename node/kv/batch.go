@@ -240,6 +240,7 @@ type blocks struct {
 	at     place
 	latest Revision // of the newest event in open, 0 if there is none
 	room   int      // about how large the next block will be, as the one before was
+	events int      // in all of them
 }
 
 // add notes an event; those of one batch come in order.
@@ -259,6 +260,7 @@ func (h *blocks) add(at Revision, key []byte, before Revision, row []byte) {
 	}
 	h.open = appendEvent(h.open, h.latest, at, key, before, row)
 	h.latest = at
+	h.events++
 }
 
 // all are the blocks, and their ends stand in last.

@@ -28,6 +28,9 @@ type tidying struct {
 	events int
 }
 
+// Grown is how many events the last Apply has added to history. It is for the applying goroutine.
+func (s *Store) Grown() int { return s.grown }
+
 // Tidy removes history that a compaction has made unreadable: about so many events, and at least a block if there is one
 // to remove. more is false when nothing is left to do. It is for the applying goroutine, which calls it where it has
 // nothing better to do; it changes nothing that any read can see, and each member is as far with it as it is.

@@ -94,6 +94,7 @@ type Store struct {
 	batch   batch
 	points  []Point // not taken yet
 	hash    func(key []byte) uint64
+	grown   int    // events that the last Apply has added to history
 	lookups uint64 // puts that had to read the database
 
 	lastGeneration atomic.Uint64 // the highest number given to a generation
@@ -276,7 +277,7 @@ func (s *Store) commit(b *batch) error {
 	if err != nil {
 		return fmt.Errorf("commit to the store: %w", err)
 	}
-	s.meta = b.meta
+	s.meta, s.grown = b.meta, b.history.events
 	for i := range b.touched {
 		s.windows[b.touched[i].origin] = b.touched[i].window
 	}

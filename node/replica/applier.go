@@ -72,14 +72,14 @@ func (a *Applier) Run() (AppliedTurn, error) {
 			a.waiters.applied(results[i].ID, results[i])
 		}
 	}
-	if _, err := a.store.Tidy(tidyFactor * len(entries)); err != nil {
+	if _, err := a.store.Tidy(tidyFactor * a.store.Grown()); err != nil {
 		return AppliedTurn{}, fmt.Errorf("tidy the store after entry %d: %w", entries[len(entries)-1].Index, err)
 	}
 	return AppliedTurn{Index: raft.Index(entries[len(entries)-1].Index), Points: points(a.store)}, nil
 }
 
-// tidyFactor is how many events of compacted history a turn removes for each entry that it applies: more than one, so
-// that history cannot grow faster than it goes; tidyIdle is how many a turn does that has nothing to apply.
+// tidyFactor is how many events of compacted history a turn removes for each one that it adds: more than one, so that
+// history cannot grow faster than it goes; tidyIdle is how many a turn does that has nothing to apply.
 const (
 	tidyFactor = 2
 	tidyIdle   = 256

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"raftsman.dev/node/kv"
+	"raftsman.dev/node/kv/memory"
 	"raftsman.dev/node/raft"
 )
 
@@ -91,5 +92,53 @@ func TestKindsForTheStore(t *testing.T) {
 	}
 	if entries[3].Term != 3 || string(entries[2].Command) != "c" {
 		t.Errorf("told as %+v", entries)
+	}
+}
+
+// TestHistoryGoesAsFastAsItGrows: transactions of many puts, several in a turn and never a pause between turns, leave
+// no more behind than the newest compaction wants.
+func TestHistoryGoesAsFastAsItGrows(t *testing.T) {
+	store, err := kv.Open("store", kv.Options{Engine: memory.New()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	a := Applier{store: store, waiters: newWaiters(1, 1, 1, 1)}
+	index := raft.Index(0)
+	entry := func(c kv.Command) raft.Entry {
+		index++
+		c.ID, c.Floor = kv.CommandID{Origin: 1, Boot: 1, Seq: uint64(index)}, uint64(index)-1
+		return raft.Entry{Index: index, Term: 1, Kind: raft.EntryCommand, Payload: c.AppendTo(nil)}
+	}
+	turn := func() {
+		var run applyWork
+		for n := range 8 {
+			var puts kv.Txn
+			for key := range 64 {
+				puts.Success = append(puts.Success, kv.Op{Put: &kv.PutRequest{Key: []byte{byte(n), byte(key)}, Value: make([]byte, 256)}})
+			}
+			run.entries = append(run.entries, entry(kv.Command{Txn: puts}))
+		}
+		run.entries = append(run.entries, entry(kv.Command{Compact: &kv.Compaction{Revision: store.Revision()}}))
+		a.queue(run)
+		if _, err := a.Run(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const turns, events = 50, 50 * 8 * 64
+	for range turns {
+		turn()
+	}
+	if at := store.Compacted(); at < 8*(turns-2) {
+		t.Fatalf("compacted at %d of %d", at, store.Revision())
+	}
+	steps := 1
+	for more := true; more; steps++ {
+		if more, err = a.Tidy(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left := steps * tidyIdle; left > events/8 {
+		t.Errorf("of %d events some %d that were compacted had not been removed", events, left)
 	}
 }
