@@ -101,8 +101,8 @@ real: ## the Kubernetes on this machine itself, and the quickstart, from nothing
 	cd hack/e2e && RAFTSMAN_E2E=1 go test -count=1 -v -timeout 20m -run TestQuickstart .
 
 .PHONY: e2e
-e2e: ## end-to-end tests on a Kubernetes on this machine; root on Linux; the brief ones, under ten minutes: ALL=yes for all, an hour; RUN=name for some, SHARD=1/3 for a part, RESUME=yes for those that have not passed yet
-	cd hack/e2e && RAFTSMAN_E2E=1 RAFTSMAN_E2E_ALL=$(ALL) RAFTSMAN_E2E_SHARD=$(SHARD) RAFTSMAN_E2E_RESUME=$(RESUME) go test -count=1 -v -timeout 150m -run 'TestEndToEnd$(if $(RUN),/(install:|$(RUN)))' .
+e2e: ## end-to-end tests on a Kubernetes on this machine; root on Linux; the brief ones, under ten minutes: ALL=yes for all, an hour; RUN=name for some, SHARD=1/3 for a part, RESUME=yes for those that have not passed yet; STORE=raftsman for an API server on Raftsman, KILL=30s to kill its leader
+	cd hack/e2e && RAFTSMAN_E2E=1 RAFTSMAN_E2E_ALL=$(ALL) RAFTSMAN_E2E_SHARD=$(SHARD) RAFTSMAN_E2E_RESUME=$(RESUME) RAFTSMAN_E2E_STORE=$(STORE) RAFTSMAN_E2E_KILL=$(KILL) go test -count=1 -v -timeout 150m -run 'TestEndToEnd$(if $(RUN),/(install:|$(RUN)))' .
 
 .PHONY: kubestore
 kubestore: ## a Kubernetes API server on Raftsman, its leader killed every 30 s, for FOR=20m or OBJECTS=10000 once; root on Linux

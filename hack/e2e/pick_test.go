@@ -81,7 +81,7 @@ func (s *suite) resume(t *testing.T) pick {
 	if _, err := io.Copy(sum, binary); err != nil {
 		t.Fatal(err)
 	}
-	s.build = fmt.Sprintf("%x", sum.Sum(nil)[:8])
+	s.build = fmt.Sprintf("%x%s", sum.Sum(nil)[:8], os.Getenv("RAFTSMAN_E2E_STORE"))
 	if os.Getenv("RAFTSMAN_E2E_RESUME") != "" {
 		s.records, err = readRecords(s.recordsFile(), s.build)
 	} else if err = os.Remove(s.recordsFile()); errors.Is(err, fs.ErrNotExist) {

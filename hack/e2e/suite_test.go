@@ -91,6 +91,9 @@ func begin(t *testing.T) *suite {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if store := os.Getenv("RAFTSMAN_E2E_STORE"); store != "" {
+		flags = append(flags, "--store", store)
+	}
 	if _, err := s.dev.Run(ctx, append([]string{"up", "--nodes", "3"}, flags...)...); err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +111,32 @@ func begin(t *testing.T) *suite {
 		close(done)
 	}()
 	t.Cleanup(func() { stop(); <-done })
+	s.haunt(t)
 	return s
+}
+
+// haunt kills the leader of the API server's store every RAFTSMAN_E2E_KILL until the tests end, if that is set.
+func (s *suite) haunt(t *testing.T) {
+	t.Helper()
+	text := os.Getenv("RAFTSMAN_E2E_KILL")
+	if text == "" {
+		return
+	}
+	every, err := time.ParseDuration(text)
+	if err != nil || every < 10*time.Second || os.Getenv("RAFTSMAN_E2E_STORE") != "raftsman" {
+		t.Fatalf("RAFTSMAN_E2E_KILL is %q: it must be a duration of at least 10s, and RAFTSMAN_E2E_STORE be raftsman", text)
+	}
+	killer := kube.KillStoreLeaders(s.dev, every)
+	t.Cleanup(func() {
+		if err := killer.Stop(); err != nil {
+			t.Error(err)
+		}
+		n := len(killer.Killed())
+		s.say("the leader of the API server's store was killed %d times", n)
+		if n < 2 {
+			t.Errorf("the leader of the API server's store was killed only %d times: this shows nothing", n)
+		}
+	})
 }
 
 // keep says that somebody wants to look at the cluster afterwards, and to run again on it.

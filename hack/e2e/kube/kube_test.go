@@ -67,3 +67,16 @@ func TestSightings(t *testing.T) {
 		t.Errorf("brief: %s", b)
 	}
 }
+
+func TestLeaderOf(t *testing.T) {
+	for text, want := range map[string]string{
+		"raftsman-0  follower, process 1, http://a, log b\nraftsman-1  leader, process 2, http://a, log b": "1",
+		"raftsman-0  leader, not ready, process 1, http://a, log b":                                        "0",
+		"raftsman-0  follower, process 1, http://a, log leader\nraftsman-1  stopped":                       "",
+		"": "",
+	} {
+		if got, _ := leaderOf(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}

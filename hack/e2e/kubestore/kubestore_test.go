@@ -90,7 +90,8 @@ func TestKubeStore(t *testing.T) {
 	}
 	t.Cleanup(func() { stop(); watchers.Wait() })
 	began := time.Now()
-	c := s.killLeaders(t, *asked.every)
+	c := kube.KillStoreLeaders(s.dev, *asked.every)
+	t.Cleanup(func() { _ = c.Stop() }) // a test that has come to its end has looked at the error
 	var totals figures
 	for round := 0; round == 0 || time.Since(began) < *asked.lasts; round++ {
 		s.round(t, round, c, &totals)
@@ -98,7 +99,7 @@ func TestKubeStore(t *testing.T) {
 			break
 		}
 	}
-	if err := c.stop(); err != nil {
+	if err := c.Stop(); err != nil {
 		t.Error(err)
 	}
 	s.leases(t)
@@ -106,8 +107,8 @@ func TestKubeStore(t *testing.T) {
 	s.claims(t)
 	s.ready(t)
 	s.equal(t)
-	s.say("in %v the leader was killed %d times; longest time without an acknowledgement: %v", time.Since(began).Round(time.Second), len(c.killed()), totals.gap.Round(time.Millisecond))
-	if n := len(c.killed()); n < 2 {
+	s.say("in %v the leader was killed %d times; longest time without an acknowledgement: %v", time.Since(began).Round(time.Second), len(c.Killed()), totals.gap.Round(time.Millisecond))
+	if n := len(c.Killed()); n < 2 {
 		t.Errorf("the leader was killed only %d times: this shows nothing", n)
 	}
 }

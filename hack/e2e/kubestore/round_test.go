@@ -14,6 +14,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"raftsman.dev/hack/e2e/kube"
 )
 
 const (
@@ -26,7 +28,7 @@ const (
 type figures struct{ gap time.Duration }
 
 // round creates all objects, lists them until the leader has been killed meanwhile, and deletes them.
-func (s *stage) round(t *testing.T, number int, c *chaos, totals *figures) {
+func (s *stage) round(t *testing.T, number int, c *kube.StoreKiller, totals *figures) {
 	t.Helper()
 	var targets []target
 	names := map[string][]string{}
@@ -106,13 +108,13 @@ func (s *stage) heard(t *testing.T, names map[string][]string, w *work, deleted 
 
 // lists asks for all objects, whole and by pages, at least three times and until the leader has been killed once more,
 // and demands that every answer is complete and no older than a write that was acknowledged before.
-func (s *stage) lists(t *testing.T, names map[string][]string, c *chaos) {
+func (s *stage) lists(t *testing.T, names map[string][]string, c *kube.StoreKiller) {
 	t.Helper()
 	const atLeast = 3
-	began, before := time.Now(), len(c.killed())
+	began, before := time.Now(), len(c.Killed())
 	took := map[string][]time.Duration{}
 	again := 0
-	for n := 0; n < atLeast || len(c.killed()) == before && time.Since(began) < 2**asked.every; n++ {
+	for n := 0; n < atLeast || len(c.Killed()) == before && time.Since(began) < 2**asked.every; n++ {
 		for _, k := range []kind{s.cached, s.direct} {
 			for _, page := range []int64{0, pageSize} {
 				least, err := s.tick(t.Context())
@@ -137,7 +139,7 @@ func (s *stage) lists(t *testing.T, names map[string][]string, c *chaos) {
 		slices.Sort(d)
 		s.say("%s were listed %d times: median %v, longest %v", how, len(d), at(d, 0.5).Round(time.Millisecond), at(d, 1).Round(time.Millisecond))
 	}
-	s.say("the leader was killed %d times meanwhile, and %d lists had to be tried again", len(c.killed())-before, again)
+	s.say("the leader was killed %d times meanwhile, and %d lists had to be tried again", len(c.Killed())-before, again)
 }
 
 // tick writes an object of a third kind and returns its version. No watch of the listed kinds hears of it, so that a
