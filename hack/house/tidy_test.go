@@ -19,7 +19,7 @@ const (
 )
 
 // core are the packages into which no clock, random source, file or socket enters but as an argument.
-var core = []string{"node/raft", "node/raft/quorum", "node/replica", "node/wal", "node/snapshot", "node/kv", "node/kv/engine", "node/kv/lsm", "node/kv/memory", "node/lease", "node/watch"}
+var core = []string{"node/raft", "node/raft/quorum", "node/replica", "node/wal", "node/snapshot", "node/kv", "node/kv/engine", "node/kv/lsm", "node/kv/memory", "node/kv/tally", "node/lease", "node/watch"}
 
 // constant are the calls whose result a package-level variable may hold: it is never assigned again.
 var constant = []string{"errors.New", "crc32.MakeTable", "regexp.MustCompile", "schema.GroupVersion"}
