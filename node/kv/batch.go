@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"raftsman.dev/node/kv/engine"
+	"raftsman.dev/node/kv/tally"
 )
 
 // batch is an apply batch in the making: what its entries have written so far, on top of the database. One is used
@@ -60,6 +61,9 @@ func (b *batch) charge(int) error { return nil }
 
 func (b *batch) compacted() Revision { return b.meta.compacted }
 
+// counting is nothing: of a state in the making nothing is known.
+func (b *batch) counting() *counting { return nil }
+
 // write notes a key's newest version after what it had; a version of 0 is a deletion.
 func (b *batch) write(kv KeyValue, hash uint64, was prior) error {
 	if was.version > 0 && was.mod <= b.meta.tidied {
@@ -78,9 +82,9 @@ func (b *batch) write(kv KeyValue, hash uint64, was prior) error {
 		was.lease = 0
 	}
 	b.attach(kv.Key, was.lease, kv.Lease)
-	p.buried = was.version == 0 && was.mod > 0
+	p.buried, p.had = was.version == 0 && was.mod > 0, was.version > 0
 	if old := b.writes.find(kv.Key, hash); old != nil {
-		p.buried = old.buried // what the database has does not change within the batch
+		p.buried, p.had = old.buried, old.had // what the database has does not change within the batch
 	}
 	b.writes.put(p)
 	return nil
@@ -293,14 +297,16 @@ type pending struct {
 	hash     uint64
 	from, to int
 	buried   bool // the database has a grave of it
+	had      bool // the database has the key
 }
 
 // writeSet holds the keys that a batch has written, in the order of their first write: a table of places in the
 // list, by hash, with linear probing; 0 is empty.
 type writeSet struct {
-	list   []pending
-	table  []int32
-	sorted []int32 // places in the list, in order of the keys; those from len(sorted) on are still to come in
+	list    []pending
+	table   []int32
+	sorted  []int32        // places in the list, in order of the keys; those from len(sorted) on are still to come in
+	changes []tally.Change // scratch
 }
 
 // minTable is the table's first size, and maxTable the largest that is kept for the next batch.
@@ -351,9 +357,10 @@ func (w *writeSet) enter(i int) {
 
 func (w *writeSet) clear() {
 	clear(w.list)
-	w.list, w.sorted = w.list[:0], w.sorted[:0]
+	clear(w.changes)
+	w.list, w.sorted, w.changes = w.list[:0], w.sorted[:0], w.changes[:0]
 	if len(w.table) > maxTable {
-		w.list, w.table, w.sorted = nil, nil, nil
+		w.list, w.table, w.sorted, w.changes = nil, nil, nil, nil
 	}
 	clear(w.table)
 }

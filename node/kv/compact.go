@@ -95,7 +95,7 @@ func (s *Store) tidy(t tidying, m meta) error {
 	err := rows.Commit()
 	if err == nil {
 		s.meta = m
-		s.publish(s.gen, m)
+		s.reveal(m, nil)
 	}
 	s.seq.Add(1)
 	if err != nil {

@@ -59,6 +59,18 @@
 // Where blocks begin and end, what of them is tidied, and what an event says of the one before differ between members;
 // what can be read does not.
 //
+// # Counts
+//
+// A range says how many keys it has, also those that its limit cuts off. The newest state knows that of stretches of the
+// key space (package tally): a count adds them up, and walks over what lies between, over parts of stretches where the
+// range begins and ends, and over nothing else. From its walk the store learns, a stretch for each Options.Stretch keys.
+// Nothing of this is stored, and no answer depends on it: an opened or received state knows nothing and learns again.
+//
+// What is known is published together with the state that it belongs to. A commit brings it up to the keys that came and
+// went with the batch, and tells those who walk meanwhile over a state before; what they have learnt is brought up to
+// the newest state by that when it is published. A walk that began after its view was no longer the newest, was not told
+// of everything, or failed teaches nothing.
+//
 // # Command (versions 1 and 2, frozen)
 //
 // What travels through the log. Numbers are uvarints, signed ones (s) zigzag; bytes are their length and themselves;

@@ -28,6 +28,9 @@ func (p past) charge(bytes int) error {
 
 func (p past) then(Revision) (source, error) { return p, nil }
 
+// counting is nothing: what is known is of the newest state.
+func (p past) counting() *counting { return nil }
+
 // lease is never asked: nothing is written to the past.
 func (p past) lease(int64) (Lease, bool) { return Lease{}, false }
 

@@ -33,9 +33,10 @@ func seeds(t *testing.T, n int) []uint64 {
 	return list
 }
 
-// small are options under which little data already rotates memory tables and overflows the cache.
+// small are options under which little data already rotates memory tables, overflows the cache and is counted in
+// stretches.
 func small(fs vfs.FS) Options {
-	return Options{FS: fs, MemTableBytes: 64 << 10, BlockCacheBytes: 1 << 20, CacheSlots: 16}
+	return Options{FS: fs, MemTableBytes: 64 << 10, BlockCacheBytes: 1 << 20, CacheSlots: 16, Stretch: 4}
 }
 
 func mustOpen(t testing.TB, dir string, o Options) *Store {
@@ -323,6 +324,7 @@ type pair struct {
 	twin   *model
 	log    []Entry
 	want   []string // the twin's result of each entry
+	known  int      // the most stretches of keys that a store has known of
 }
 
 func (p *pair) fatalf(format string, args ...any) {
@@ -377,6 +379,7 @@ func (p *pair) compare(s *Store) {
 		p.fatalf("revision %d, opened %v; want %d, %v", s.Revision(), s.Opened(), p.twin.revision, p.twin.opened)
 	}
 	p.compareHistory(s)
+	p.compareCounts(s)
 	reads := []Txn{everything()}
 	p.gen.now, p.gen.old = p.twin.revision, p.twin.compacted
 	for range 8 {
@@ -569,6 +572,9 @@ func testAgainstTheTwin(t *testing.T, g ground) {
 			p.compare(other)
 			if a, b := hashOf(t, p.store), hashOf(t, other); a != b {
 				p.fatalf("two members differ: %s and %s", a, b)
+			}
+			if p.known < 2 {
+				p.fatalf("no more than %d stretches of keys were known", p.known)
 			}
 			if err := errors.Join(p.store.Close(), other.Close()); err != nil {
 				t.Fatal(err)

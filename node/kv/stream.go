@@ -26,7 +26,8 @@ func (v *View) Stream(r *RangeRequest, bytes int, f func(Chunk) error) error {
 	}
 	s := streaming{r: r, room: bytes, f: f}
 	lo, hi, one := bounds(r.Key, r.End)
-	if one {
+	switch {
+	case one:
 		kv, ok, err := src.get(lo)
 		if err != nil {
 			return err
@@ -34,8 +35,14 @@ func (v *View) Stream(r *RangeRequest, bytes int, f func(Chunk) error) error {
 		if ok {
 			s.visit(kv)
 		}
-	} else if err := src.scan(lo, hi, s.visit); err != nil {
-		return err
+	case r.CountOnly || r.Limit > 0:
+		if err := s.scan(src, lo, hi); err != nil {
+			return err
+		}
+	default:
+		if err := src.scan(lo, hi, s.visit); err != nil {
+			return err
+		}
 	}
 	return s.finish()
 }
@@ -50,15 +57,44 @@ type streaming struct {
 	taken int64
 	count int64
 	err   error
+
+	rest    *counting // nil if every key is visited
+	counted bool      // count is that of the whole range up to hi
+	hi      []byte
+}
+
+// scan takes the keys of a range of which the limit may cut some off: those are only counted.
+func (s *streaming) scan(src source, lo, hi []byte) (err error) {
+	s.rest, s.hi = src.counting(), hi
+	if s.rest == nil {
+		return src.scan(lo, hi, s.visit)
+	}
+	if s.r.CountOnly {
+		s.count, err = s.rest.count(lo, hi)
+		return err
+	}
+	defer s.rest.end()
+	return src.scan(lo, hi, s.visit)
 }
 
 // visit takes a key; what is behind the limit is only counted.
 func (s *streaming) visit(kv KeyValue) bool {
-	s.count++
-	if s.r.CountOnly || s.r.Limit > 0 && s.taken == s.r.Limit {
-		return true
+	cut := s.r.CountOnly || s.r.Limit > 0 && s.taken == s.r.Limit
+	full := s.size >= s.room
+	if s.rest != nil && !s.counted && (cut || full) { // before f: who counts must not wait for a client
+		n, err := s.rest.count(kv.Key, s.hi)
+		if s.err = err; err != nil {
+			return false
+		}
+		s.count, s.counted = s.count+n, true
 	}
-	if s.size >= s.room {
+	if !s.counted {
+		s.count++
+	}
+	if cut {
+		return !s.counted
+	}
+	if full {
 		if s.err = s.f(Chunk{KVs: s.chunk}); s.err != nil {
 			return false
 		}

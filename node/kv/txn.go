@@ -17,6 +17,8 @@ type source interface {
 	scan(lo, hi []byte, f func(KeyValue) bool) error
 	// then is the state at an earlier revision, which must not be compacted.
 	then(Revision) (source, error)
+	// counting begins a count, which must end; nil is that only a scan can tell how many keys there are.
+	counting() *counting
 	lease(id int64) (Lease, bool)
 	// charge is told of the bytes that an answer takes up, and may refuse them.
 	charge(bytes int) error
@@ -237,19 +239,38 @@ func readRangeOf(src source, r *RangeRequest, now Revision) (*RangeResult, error
 // answerOverhead is about what a key takes in an answer besides its bytes.
 const answerOverhead = 128
 
-func scanInto(src source, r *RangeRequest, res *RangeResult, lo, hi []byte) error {
+// scanInto visits the keys of a range as far as the limit lets them be taken, and only counts the rest.
+func scanInto(src source, r *RangeRequest, res *RangeResult, lo, hi []byte) (err error) {
+	var rest *counting
+	if r.CountOnly || !r.fetchesAll() {
+		rest = src.counting()
+	}
+	if rest != nil && r.CountOnly {
+		res.Count, err = rest.count(lo, hi)
+		return err
+	}
+	if rest != nil {
+		defer rest.end()
+	}
 	var refused error
-	err := src.scan(lo, hi, func(kv KeyValue) bool {
+	more := false
+	err = src.scan(lo, hi, func(kv KeyValue) bool {
 		if res.takes(r, &kv) {
 			kv = kv.copy(r.dropsValue())
 			refused = src.charge(len(kv.Key) + len(kv.Value) + answerOverhead)
 		}
 		res.visit(r, kv)
-		return refused == nil
+		more = rest != nil && res.Count > r.Limit
+		return refused == nil && !more
 	})
 	if err == nil {
 		err = refused
 	}
+	if err != nil || !more {
+		return err
+	}
+	n, err := rest.count(append(bytes.Clone(res.KVs[len(res.KVs)-1].Key), 0), hi)
+	res.Count += n
 	return err
 }
 

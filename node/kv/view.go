@@ -5,13 +5,16 @@ import (
 	"fmt"
 
 	"raftsman.dev/node/kv/engine"
+	"raftsman.dev/node/kv/tally"
 )
 
 // View is a consistent, pinned state of the store. It must be closed.
 type View struct {
+	s    *Store
 	gen  *generation // nil once the store was closed
 	size int         // about how large an exported chunk is
 	meta meta
+	keys tally.Index     // how many there are, as far as it was known
 	snap engine.Snapshot // nil for a view of the newest state that only pins the generation
 	err  error           // what every read answers, if there is nothing to read from
 	bill func(bytes int) error
@@ -27,6 +30,9 @@ func (s *Store) View() *View {
 	if m, ok, err := getMeta(v.snap); err != nil {
 		v.err = err
 	} else if ok {
+		if m.Index != v.meta.Index { // a batch was committed meanwhile
+			v.keys = s.keysAt(v.gen, m.Index)
+		}
 		v.meta = m
 	}
 	return v
@@ -38,7 +44,16 @@ func (s *Store) acquire() (*View, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &View{gen: p.gen, size: s.opts.ExportBytes, meta: p.meta}, nil
+	return &View{s: s, gen: p.gen, size: s.opts.ExportBytes, meta: p.meta, keys: p.keys}, nil
+}
+
+// keysAt is how many keys there were when that entry had been applied, if that is the newest state still: else nothing is
+// known.
+func (s *Store) keysAt(gen *generation, index uint64) tally.Index {
+	if p := s.published.Load(); p.gen == gen && p.meta.Index == index {
+		return p.keys
+	}
+	return tally.New(s.opts.Stretch)
 }
 
 // pin is acquire for a caller that releases the generation itself.
