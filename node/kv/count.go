@@ -42,6 +42,7 @@ type counting struct {
 	view   *View
 	known  tally.Index
 	walker *walker // nil if nobody learns from this
+	past   *past   // the state that the view had, if that is meant
 	it     engine.Iterator
 }
 
@@ -63,7 +64,16 @@ func (c *counting) end() {
 }
 
 // count is how many keys there are in [lo, hi), nil for no end. It ends the count.
-func (c *counting) count(lo, hi []byte) (n int64, err error) {
+func (c *counting) count(lo, hi []byte) (int64, error) {
+	n, err := c.now(lo, hi)
+	if err == nil && c.past != nil {
+		n, err = c.past.count(lo, hi, n)
+	}
+	return n, err
+}
+
+// now is how many keys the view has in [lo, hi).
+func (c *counting) now(lo, hi []byte) (n int64, err error) {
 	defer c.end()
 	if c.view.err != nil {
 		return 0, c.view.err

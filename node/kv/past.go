@@ -12,6 +12,7 @@ type past struct {
 	r    engine.Reader
 	at   Revision
 	bill func(bytes int) error // nil refuses nothing
+	view *View                 // of the newest state; nil within a batch
 }
 
 func (p past) revision() Revision { return p.at }
@@ -28,8 +29,46 @@ func (p past) charge(bytes int) error {
 
 func (p past) then(Revision) (source, error) { return p, nil }
 
-// counting is nothing: what is known is of the newest state.
-func (p past) counting() *counting { return nil }
+// counting begins a count of the newest state, from which that of the past follows.
+func (p past) counting() *counting {
+	if p.view == nil {
+		return nil
+	}
+	c := p.view.counting()
+	c.past = &p
+	return c
+}
+
+// count is how many keys there were in [lo, hi), nil for no end, of which there are now so many: those that came since are
+// taken off, and those that went are added. Where that means to look at more events than there are keys, they are
+// scanned.
+func (p past) count(lo, hi []byte, now int64) (int64, error) {
+	n, events := now, int64(0)
+	err := eachBlock(p.r, p.at+1, func(_ place, block []byte) (bool, error) {
+		err := EachEvent(block, func(e Event) bool {
+			if e.KV.ModRevision <= p.at {
+				return true
+			}
+			events++
+			if bytes.Compare(e.KV.Key, lo) >= 0 && (hi == nil || bytes.Compare(e.KV.Key, hi) < 0) {
+				switch e.KV.Version {
+				case 0:
+					n++
+				case 1:
+					n--
+				}
+			}
+			return events <= now
+		})
+		return events <= now, err
+	})
+	if err != nil || events <= now {
+		return n, err
+	}
+	n = 0
+	err = p.scan(lo, hi, func(KeyValue) bool { n++; return true })
+	return n, err
+}
 
 // lease is never asked: nothing is written to the past.
 func (p past) lease(int64) (Lease, bool) { return Lease{}, false }

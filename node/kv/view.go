@@ -97,7 +97,9 @@ func (v *View) compacted() Revision { return v.meta.compacted }
 // lease is never asked: a view is only read.
 func (v *View) lease(int64) (Lease, bool) { return Lease{}, false }
 
-func (v *View) then(at Revision) (source, error) { return past{v.snap, at, v.bill}, v.err }
+func (v *View) then(at Revision) (source, error) {
+	return past{r: v.snap, at: at, bill: v.bill, view: v}, v.err
+}
 
 func (v *View) charge(bytes int) error {
 	if v.bill == nil {
