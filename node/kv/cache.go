@@ -1,6 +1,9 @@
 package kv
 
-import "bytes"
+import (
+	"bytes"
+	"math/bits"
+)
 
 // prior is what a write needs to know of what a key has; the zero value is "nothing, as far as is remembered". A
 // version of 0 with a modification revision is a deletion.
@@ -15,14 +18,22 @@ func (kv *KeyValue) prior() prior {
 }
 
 // metaCache remembers the newest version of keys that were written or looked up, so that a put need not
-// read the database. It holds no pointers: slots in one table, keys in one ring of bytes, where the newest
-// overwrite the oldest. A slot answers only if its whole key is still in the ring and equal, so an answer
-// is always exact; a miss costs a read and changes nothing else. Used by the applier alone.
+// read the database. An answer is always exact; a miss costs a read and changes nothing else. Used by the applier
+// alone. It is made of shards that grow each by itself, up to a bound: a store of few keys has a small one, and nobody
+// waits for all of it to grow.
 type metaCache struct {
+	shards []cacheShard
+	shift  int // of a hash, to the number of a shard
+}
+
+// cacheShard holds no pointers: slots in one table, keys in one ring of bytes, where the newest overwrite the oldest. A
+// slot answers only if its whole key is still in the ring and equal.
+type cacheShard struct {
 	hashes []uint64 // of the slots, apart from them: a search touches little memory; 0 is empty
 	slots  []cacheSlot
 	ring   []byte
 	at     uint64 // bytes ever written to the ring
+	most   int    // slots that it may grow to
 }
 
 type cacheSlot struct {
@@ -36,21 +47,54 @@ const (
 	cacheWays = 8
 	// cacheKeyBytes is the ring's share of a slot: as many keys fit when they are that long on average.
 	cacheKeyBytes = 32
+	// cacheShards is how many shards there are, where each may have cacheLeast slots, with which it begins.
+	cacheShards = 64
+	cacheLeast  = 64
 )
 
-func newMetaCache(slots int) *metaCache {
-	n := cacheWays
-	for n < slots {
-		n *= 2
+func newMetaCache(slots int) metaCache {
+	n := 1
+	if slots >= cacheShards*cacheLeast {
+		n = cacheShards
 	}
-	return &metaCache{hashes: make([]uint64, n+cacheWays), slots: make([]cacheSlot, n+cacheWays), ring: make([]byte, cacheKeyBytes*n)}
+	c := metaCache{shards: make([]cacheShard, n), shift: 65 - bits.Len(uint(n))}
+	most := cacheWays
+	for most < slots/n {
+		most *= 2
+	}
+	for i := range c.shards {
+		c.shards[i] = newCacheShard(min(most, cacheLeast), most)
+	}
+	return c
 }
 
+func newCacheShard(slots, most int) cacheShard {
+	return cacheShard{
+		hashes: make([]uint64, slots+cacheWays), slots: make([]cacheSlot, slots+cacheWays), ring: make([]byte, cacheKeyBytes*slots), most: most,
+	}
+}
+
+func (c *metaCache) shard(hash uint64) *cacheShard { return &c.shards[hash>>c.shift] }
+
+func (c *metaCache) get(key []byte, hash uint64) (prior, bool) { return c.shard(hash).get(key, hash) }
+
+func (c *metaCache) put(key []byte, hash uint64, p prior) { c.shard(hash).put(key, hash, p) }
+
+// clear forgets everything.
+func (c *metaCache) clear() {
+	for i := range c.shards {
+		clear(c.shards[i].hashes)
+		c.shards[i].at = 0
+	}
+}
+
+func (c *cacheShard) size() int { return len(c.slots) - cacheWays }
+
 // first is the first of a key's slots.
-func (c *metaCache) first(hash uint64) int { return int(hash & uint64(len(c.slots)-cacheWays-1)) }
+func (c *cacheShard) first(hash uint64) int { return int(hash >> 1 & uint64(c.size()-1)) }
 
 // find returns the slot that holds the key, -1 if none does. The hash's lowest bit is not told apart.
-func (c *metaCache) find(key []byte, hash uint64) int {
+func (c *cacheShard) find(key []byte, hash uint64) int {
 	first := c.first(hash)
 	for i, h := range c.hashes[first : first+cacheWays] {
 		if h == hash|1 && c.holds(&c.slots[first+i], key) {
@@ -60,42 +104,73 @@ func (c *metaCache) find(key []byte, hash uint64) int {
 	return -1
 }
 
-func (c *metaCache) holds(s *cacheSlot, key []byte) bool {
-	if int(s.len) != len(key) || c.at-s.at > uint64(len(c.ring)) {
-		return false
-	}
-	from := s.at % uint64(len(c.ring))
-	return bytes.Equal(c.ring[from:from+uint64(s.len)], key)
+func (c *cacheShard) holds(s *cacheSlot, key []byte) bool {
+	return int(s.len) == len(key) && bytes.Equal(c.key(s), key)
 }
 
-func (c *metaCache) get(key []byte, hash uint64) (prior, bool) {
+// key is a slot's key, nil if it has been overwritten.
+func (c *cacheShard) key(s *cacheSlot) []byte {
+	if c.at-s.at > uint64(len(c.ring)) {
+		return nil
+	}
+	from := s.at % uint64(len(c.ring))
+	return c.ring[from : from+uint64(s.len)]
+}
+
+func (c *cacheShard) get(key []byte, hash uint64) (prior, bool) {
 	if i := c.find(key, hash); i >= 0 {
 		return c.slots[i].prior, true
 	}
 	return prior{}, false
 }
 
-func (c *metaCache) put(key []byte, hash uint64, p prior) {
-	if len(key) == 0 || len(key) > len(c.ring)/4 {
+func (c *cacheShard) put(key []byte, hash uint64, p prior) {
+	if len(key) == 0 || len(key) > cacheKeyBytes*c.most/4 {
 		return
 	}
 	i := c.find(key, hash)
+	for i < 0 && c.size() < c.most {
+		if i = c.victim(hash); c.hashes[i] != 0 || c.at+uint64(len(key)) > uint64(len(c.ring)) {
+			c.grow()
+			i = -1
+			continue
+		}
+		c.enter(i, key, hash)
+	}
 	if i < 0 {
 		i = c.victim(hash)
-		room := uint64(len(c.ring)) - c.at%uint64(len(c.ring))
-		if room < uint64(len(key)) { // keys do not wrap around
-			c.at += room
-		}
-		copy(c.ring[c.at%uint64(len(c.ring)):], key)
-		c.hashes[i] = hash | 1
-		c.slots[i].at, c.slots[i].len = c.at, uint32(len(key))
-		c.at += uint64(len(key))
+		c.enter(i, key, hash)
 	}
 	c.slots[i].prior = p
 }
 
+// enter makes a slot a key's.
+func (c *cacheShard) enter(i int, key []byte, hash uint64) {
+	room := uint64(len(c.ring)) - c.at%uint64(len(c.ring))
+	if room < uint64(len(key)) { // keys do not wrap around
+		c.at += room
+	}
+	copy(c.ring[c.at%uint64(len(c.ring)):], key)
+	c.hashes[i] = hash | 1
+	c.slots[i].at, c.slots[i].len = c.at, uint32(len(key))
+	c.at += uint64(len(key))
+}
+
+// grow doubles the table and the ring.
+func (c *cacheShard) grow() {
+	old := *c
+	*c = newCacheShard(2*old.size(), old.most)
+	for i, hash := range old.hashes {
+		if key := old.key(&old.slots[i]); hash != 0 && key != nil {
+			at := c.victim(hash)
+			c.enter(at, key, hash)
+			c.slots[at].prior = old.slots[i].prior
+		}
+	}
+}
+
 // victim is an empty slot, or the one whose key was written longest ago.
-func (c *metaCache) victim(hash uint64) int {
+func (c *cacheShard) victim(hash uint64) int {
 	first := c.first(hash)
 	best := first
 	for i := first; i < first+cacheWays; i++ {
@@ -108,6 +183,3 @@ func (c *metaCache) victim(hash uint64) int {
 	}
 	return best
 }
-
-// clear forgets everything.
-func (c *metaCache) clear() { clear(c.hashes) }

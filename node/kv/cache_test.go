@@ -14,7 +14,8 @@ func TestCacheIsExactAndBounded(t *testing.T) {
 	for _, seed := range seeds(t, 20) {
 		rng := rand.New(rand.NewPCG(seed, 9))
 		c := newMetaCache(1 << rng.IntN(8))
-		slots, ring := len(c.slots), len(c.ring)
+		most := c.shards[0].most
+		ring := cacheKeyBytes * most
 		newest := map[string]prior{}
 		hits := 0
 		for step := range 20_000 {
@@ -41,13 +42,13 @@ func TestCacheIsExactAndBounded(t *testing.T) {
 				clear(newest)
 			}
 		}
-		if hits == 0 || len(c.slots) != slots || len(c.ring) != ring {
-			t.Fatalf("seed %d: %d hits, %d slots of %d, ring of %d bytes of %d", seed, hits, len(c.slots), slots, len(c.ring), ring)
+		if s := &c.shards[0]; hits == 0 || s.size() > most || len(s.ring) != cacheKeyBytes*s.size() {
+			t.Fatalf("seed %d: %d hits, %d slots of %d, ring of %d bytes", seed, hits, s.size(), most, len(s.ring))
 		}
 	}
 }
 
-// TestCacheHoldsAsManyAsItHasSlots: filled to three quarters, it has lost hardly a key.
+// TestCacheHoldsAsManyAsItHasSlots: filled to three quarters, it has lost hardly a key, and for a few keys it is small.
 func TestCacheHoldsAsManyAsItHasSlots(t *testing.T) {
 	const slots = 1 << 14
 	c := newMetaCache(slots)
@@ -56,9 +57,21 @@ func TestCacheHoldsAsManyAsItHasSlots(t *testing.T) {
 		k := fmt.Appendf(nil, "/registry/leases/node-%05d", i)
 		return k, maphash.Bytes(seed, k)
 	}
+	size := func() (n int) {
+		for i := range c.shards {
+			n += c.shards[i].size()
+		}
+		return n
+	}
 	for i := range slots * 3 / 4 {
 		k, hash := key(i)
 		c.put(k, hash, prior{version: int64(i + 1)})
+		if i == slots/64 && size() > slots/2 {
+			t.Fatalf("for %d keys there are %d slots", i, size())
+		}
+	}
+	if size() != slots {
+		t.Fatalf("it has grown to %d slots, want %d", size(), slots)
 	}
 	missing := 0
 	for i := range slots * 3 / 4 {

@@ -25,8 +25,8 @@ type Options struct {
 	MemTableBytes uint64
 	// BlockCacheBytes is the size of the block cache; memory tables come on top. Default 64 MiB.
 	BlockCacheBytes int64
-	// CacheSlots is how many keys' newest versions are remembered for puts, at about 96 bytes each.
-	// Default 262144.
+	// CacheSlots is how many keys' newest versions are remembered for puts at most, at about 96 bytes each; the cache
+	// grows with the keys. Default 1048576.
 	CacheSlots int
 	// ExportBytes is about how large a chunk of an exported state is; the receiver need not agree. Default 256 KiB.
 	ExportBytes int
@@ -64,7 +64,7 @@ func (o *Options) fill() {
 		o.BlockCacheBytes = 64 << 20
 	}
 	if o.CacheSlots == 0 {
-		o.CacheSlots = 1 << 18
+		o.CacheSlots = 1 << 20
 	}
 	if o.ExportBytes == 0 {
 		o.ExportBytes = 256 << 10
@@ -99,7 +99,7 @@ type Store struct {
 	meta    meta
 	windows map[uint64]window
 	leases  map[int64]Lease
-	cache   *metaCache
+	cache   metaCache
 	batch   batch
 	points  []Point // not taken yet
 	hash    func(key []byte) uint64

@@ -78,6 +78,8 @@ func (e *Engine) options(damaged func(error)) *pebble.Options {
 	}
 	// A filter spares most reads of tables that do not hold the key; one level of index spares one block a read.
 	options.Levels[0] = pebble.LevelOptions{FilterPolicy: bloom.FilterPolicy(10), IndexBlockSize: 256 << 10}
+	// Compressing what is rewritten again and again costs more than the disk that it saves.
+	options.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	return options
 }
 
