@@ -28,7 +28,6 @@ type learning struct {
 // walker learns how many keys a viewed state has in stretches of its gaps, while other states follow: it is told of what
 // comes and goes in them.
 type walker struct {
-	at     uint64 // the entry that the viewed state has come to
 	learnt []tally.Stretch
 
 	// Under the lock of learning.
@@ -168,20 +167,22 @@ func (l *lesson) meet(hi []byte) {
 	l.end(hi)
 }
 
-// enter makes a walker of a view, nil if it is too late for that or there are too many, and says what is known of the
-// keys that the view has.
+// enter makes a walker of a view of the published state, nil if it is of another one or there are too many, and says what
+// is known of the keys that the view has. A view may be of a state that is about to be published: who learnt of that one,
+// and taught before, would have what comes and goes with it counted twice.
 func (s *Store) enter(v *View) (*walker, tally.Index) {
 	s.learning.Lock()
 	defer s.learning.Unlock()
 	p := s.published.Load()
 	known := v.keys
-	if p.gen == v.gen && p.meta.Index == v.meta.Index { // perhaps more is known by now, and this is never nothing
-		known = p.keys
-	}
-	if p.gen != v.gen || p.meta.Index > v.meta.Index || len(s.learning.walkers) == maxWalkers {
+	if p.gen != v.gen || p.meta.Index != v.meta.Index {
 		return nil, known
 	}
-	w := &walker{at: v.meta.Index}
+	known = p.keys // perhaps more is known by now
+	if len(s.learning.walkers) == maxWalkers {
+		return nil, known
+	}
+	w := &walker{}
 	s.learning.walkers = append(s.learning.walkers, w)
 	return w, known
 }
@@ -257,19 +258,16 @@ func (s *Store) reveal(m meta, w *writeSet) {
 	if w != nil && (len(s.learning.walkers) > 0 || !keys.Empty()) {
 		if changes := w.comings(); len(changes) > 0 {
 			keys = keys.Add(changes)
-			s.noteLocked(m.Index, changes)
+			s.noteLocked(changes)
 		}
 	}
 	s.published.Store(&published{gen: s.gen, meta: m, keys: keys})
 }
 
-// noteLocked tells the walkers what has come and gone with the entries up to index.
-func (s *Store) noteLocked(index uint64, changes []tally.Change) {
+// noteLocked tells the walkers what has come and gone.
+func (s *Store) noteLocked(changes []tally.Change) {
 	var own []tally.Change // the keys are the batch's
 	for _, w := range slices.Clone(s.learning.walkers) {
-		if w.at >= index {
-			continue
-		}
 		if len(w.notes)+len(changes) > maxNotes {
 			s.spoilLocked(w)
 			continue

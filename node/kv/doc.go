@@ -68,7 +68,7 @@
 //
 // What is known is published together with the state that it belongs to. A commit brings it up to the keys that came and
 // went with the batch, and tells those who walk meanwhile over a state before; what they have learnt is brought up to
-// the newest state by that when it is published. A walk that began after its view was no longer the newest, was not told
+// the newest state by that when it is published. A walk that began while its view was not the published state, was not told
 // of everything, or failed teaches nothing. At an earlier revision there were as many keys as now, less those that came and
 // more those that went by the events since; only where these are more than the keys, the keys are scanned.
 //
