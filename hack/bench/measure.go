@@ -117,8 +117,9 @@ func (p *plan) load(ctx context.Context, g *group, clients []*clientv3.Client, c
 	}
 	memory := watchMemory(g.pids)
 	defer memory.stop()
+	profiled := p.profile(ctx, g, "load")
 	t, err := load(ctx, clients, p.keys, seed)
-	if err != nil {
+	if err = errors.Join(err, profiled()); err != nil {
 		return err
 	}
 	after, err := g.mark(ctx)
@@ -162,9 +163,7 @@ func (p *plan) one(ctx context.Context, g *group, clients []*clientv3.Client, wl
 	profiled := func() error { return nil }
 	t, err := run(ctx, wl, clients, seed, p.warm, p.measured,
 		func() (err error) {
-			if p.profiles != "" {
-				profiled = g.profile(ctx, p.profiles, wl.name, p.measured)
-			}
+			profiled = p.profile(ctx, g, wl.name)
 			before, err = g.mark(ctx)
 			return err
 		},
@@ -180,6 +179,15 @@ func (p *plan) one(ctx context.Context, g *group, clients []*clientv3.Client, wl
 	m.record(wl, t, before, after)
 	p.say(g, wl, t, before, after)
 	return nil
+}
+
+// profile takes profiles of the members for as long as a workload is measured, if they are wanted; wait returns once they
+// are written.
+func (p *plan) profile(ctx context.Context, g *group, workload string) (wait func() error) {
+	if p.profiles == "" {
+		return func() error { return nil }
+	}
+	return g.profile(ctx, p.profiles, workload, p.measured)
 }
 
 // say tells of a row that is done.

@@ -22,6 +22,7 @@ type batch struct {
 	leases  leaseChanges
 	history blocks
 	kept    []keptRow
+	lookup  *lookup
 	buf     []byte
 }
 
@@ -35,6 +36,7 @@ type touched struct {
 func (b *batch) begin() {
 	b.meta = b.s.meta
 	b.end()
+	b.lookup.db = b.s.gen.db
 }
 
 // maxKept bounds the scratch bytes that a batch keeps for the next one.
@@ -42,6 +44,7 @@ const maxKept = 8 << 20
 
 // end lets go of what the entries brought, so that it can be collected.
 func (b *batch) end() {
+	b.lookup.close()
 	b.writes.clear()
 	clear(b.touched)
 	b.touched, b.rows, b.points = b.touched[:0], b.rows[:0], b.points[:0]
@@ -105,12 +108,20 @@ func (b *batch) keep(key []byte) error {
 // keptRow is a row of history that a batch writes beside its events.
 type keptRow struct{ key, value []byte }
 
-// prior is what a key has: in the batch, in the cache, or in the database.
+// prior is what a key has: in the batch, in the cache, or in the database, and then the cache remembers it.
 func (b *batch) prior(key []byte, hash uint64) (prior, error) {
 	if p := b.writes.find(key, hash); p != nil {
 		return p.kv.prior(), nil
 	}
-	return b.s.prior(key, hash)
+	if p, ok := b.s.cache.get(key, hash); ok {
+		return p, nil
+	}
+	b.s.lookups++
+	was, err := b.lookup.prior(key)
+	if err == nil {
+		b.s.cache.put(key, hash, was)
+	}
+	return was, err
 }
 
 // then is the state at a revision that has neither been compacted nor is to come: in the database's past, or at one of
@@ -119,7 +130,7 @@ func (b *batch) then(at Revision) (source, error) {
 	if at < b.s.meta.revision {
 		return past{r: b.s.gen.db, at: at}, nil
 	}
-	s := &batch{s: b.s, meta: b.meta}
+	s := &batch{s: b.s, meta: b.meta, lookup: b.lookup}
 	s.meta.revision = at
 	for _, block := range b.history.all() {
 		if err := EachEvent(block, func(e Event) bool {
@@ -133,6 +144,14 @@ func (b *batch) then(at Revision) (source, error) {
 		}
 	}
 	return s, nil
+}
+
+func (b *batch) stat(key []byte) (KeyValue, bool, error) {
+	p, err := b.prior(key, b.s.hash(key))
+	if err != nil || p.version == 0 {
+		return KeyValue{}, false, err
+	}
+	return KeyValue{Key: key, CreateRevision: p.create, ModRevision: p.mod, Version: p.version, Lease: p.lease}, true, nil
 }
 
 func (b *batch) get(key []byte) (KeyValue, bool, error) {

@@ -82,8 +82,10 @@ func (s *Store) tidy(t tidying, m meta) error {
 			return err
 		}
 	}
+	l := lookup{db: s.gen.db}
+	defer l.close()
 	for key, e := range t.newest {
-		if err := s.settle(rows, []byte(key), &e); err != nil {
+		if err := s.settle(rows, &l, []byte(key), &e); err != nil {
 			return err
 		}
 	}
@@ -106,12 +108,12 @@ func (s *Store) tidy(t tidying, m meta) error {
 
 // settle keeps what an event that goes has left, where a read at the compacted revision still needs it: a version that
 // is not the key's newest. The grave of what was deleted is not needed any more.
-func (s *Store) settle(rows engine.Batch, key []byte, e *Event) error {
+func (s *Store) settle(rows engine.Batch, l *lookup, key []byte, e *Event) error {
 	at := e.KV.ModRevision
 	now, cached := s.cache.get(key, s.hash(key))
 	if !cached { // and it is not remembered: what is put again and again is to stay in the cache
 		var err error
-		if now, err = s.stored(key); err != nil {
+		if now, err = l.prior(key); err != nil {
 			return err
 		}
 	}

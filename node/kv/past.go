@@ -73,6 +73,8 @@ func (p past) count(lo, hi []byte, now int64) (int64, error) {
 // lease is never asked: nothing is written to the past.
 func (p past) lease(int64) (Lease, bool) { return Lease{}, false }
 
+func (p past) stat(key []byte) (KeyValue, bool, error) { return p.get(key) }
+
 func (p past) get(key []byte) (KeyValue, bool, error) {
 	kv, ok, err := getKey(p.r, key)
 	if err != nil || ok && kv.ModRevision <= p.at {

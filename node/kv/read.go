@@ -42,38 +42,6 @@ func getMeta(r engine.Reader) (m meta, ok bool, err error) {
 	return m, err == nil, errors.Join(err, closer.Close())
 }
 
-// prior is what a key has: in the cache, or in the database.
-func (s *Store) prior(key []byte, hash uint64) (prior, error) {
-	if p, ok := s.cache.get(key, hash); ok {
-		return p, nil
-	}
-	return s.lookup(key, hash)
-}
-
-// lookup reads what a write needs of a key from the database and remembers it.
-func (s *Store) lookup(key []byte, hash uint64) (prior, error) {
-	s.lookups++
-	was, err := s.stored(key)
-	if err == nil {
-		s.cache.put(key, hash, was)
-	}
-	return was, err
-}
-
-// stored is what the database says that a key has.
-func (s *Store) stored(key []byte) (prior, error) {
-	v, closer, err := getRow(s.gen.db, key)
-	if err != nil {
-		return prior{}, err
-	}
-	if closer == nil {
-		at, err := getGrave(s.gen.db, key)
-		return prior{mod: at}, err
-	}
-	kv, err := decodeVersion(key, v)
-	return kv.prior(), errors.Join(err, closer.Close())
-}
-
 // scanKeys reads [lo, hi) in order; what f gets is reused.
 func scanKeys(r engine.Reader, lo, hi []byte, f func(KeyValue) bool) error {
 	upper := []byte{prefixKey + 1}

@@ -146,7 +146,7 @@ func (g *generation) release() error {
 func Open(dir string, opts Options) (*Store, error) {
 	opts.fill()
 	s := &Store{dir: dir, opts: opts, engine: opts.Engine, cache: newMetaCache(opts.CacheSlots), hash: opts.Hash}
-	s.batch.s = s
+	s.batch.s, s.batch.lookup = s, &lookup{}
 	if s.engine == nil {
 		s.engine = lsm.New(dir, lsm.Options{FS: opts.FS, MemTableBytes: opts.MemTableBytes, BlockCacheBytes: opts.BlockCacheBytes, Logger: opts.Logger, Full: opts.Full})
 	}

@@ -12,6 +12,8 @@ import (
 type source interface {
 	// get returns the newest version of key, which is the caller's.
 	get(key []byte) (KeyValue, bool, error)
+	// stat is get for one who does not need the value.
+	stat(key []byte) (KeyValue, bool, error)
 	// scan calls f for every key in [lo, hi) in order, hi nil for no end, until f returns false. What f
 	// gets may be reused by the next call.
 	scan(lo, hi []byte, f func(KeyValue) bool) error
@@ -30,7 +32,11 @@ type source interface {
 func holds(src source, c *Compare) (bool, error) {
 	lo, hi, one := bounds(c.Key, c.End)
 	if one {
-		kv, ok, err := src.get(lo)
+		read := src.stat
+		if c.Target == CompareValue {
+			read = src.get
+		}
+		kv, ok, err := read(lo)
 		if err != nil {
 			return false, err
 		}
@@ -184,7 +190,7 @@ func checkPut(src source, p *PutRequest) error {
 		}
 	}
 	if p.IgnoreValue || p.IgnoreLease {
-		_, ok, err := src.get(p.Key)
+		_, ok, err := src.stat(p.Key)
 		if err == nil && !ok {
 			err = ErrKeyNotFound
 		}

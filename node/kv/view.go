@@ -159,6 +159,8 @@ func (v *View) LeaseKeys(id int64, f func(key []byte) bool) error {
 	return all.each(id, f)
 }
 
+func (v *View) stat(key []byte) (KeyValue, bool, error) { return v.get(key) }
+
 func (v *View) get(key []byte) (KeyValue, bool, error) {
 	if v.err != nil {
 		return KeyValue{}, false, v.err

@@ -52,6 +52,14 @@ type Iterator interface {
 	Close() error
 }
 
+// Finder finds single rows of the state that was the newest one when it was made. It costs less than Get where a row is
+// not there.
+type Finder interface {
+	// Find gives the value of a key, valid until the next call, and not to be changed; ok is false where there is no row.
+	Find(key []byte) (value []byte, ok bool, err error)
+	Close() error
+}
+
 // Snapshot is a state that stays as it is until it is closed.
 type Snapshot interface {
 	Reader
@@ -66,6 +74,8 @@ type DB interface {
 	// NewDurableIter is NewIter on what a loss of power now would leave.
 	NewDurableIter(lo, hi []byte) (Iterator, error)
 	NewSnapshot() Snapshot
+	// NewFinder begins to look for rows.
+	NewFinder() (Finder, error)
 	// NewBatch begins a batch of about so many bytes.
 	NewBatch(size int) Batch
 	// NewLoader begins to fill a generation that holds nothing.

@@ -119,6 +119,7 @@ type (
 	snapshot struct{ *pebble.Snapshot }
 	batch    struct{ *pebble.Batch }
 	iterator struct{ *pebble.Iterator }
+	finder   struct{ *pebble.Iterator }
 )
 
 func get(r pebble.Reader, key []byte) ([]byte, io.Closer, error) {
@@ -152,6 +153,16 @@ func (d db) NewDurableIter(lo, hi []byte) (engine.Iterator, error) {
 
 func (d db) NewSnapshot() engine.Snapshot { return snapshot{d.DB.NewSnapshot()} }
 
+// NewFinder makes an iterator that asks the filters of the lowest level as well, which Get does not: it reads a block of
+// that level to learn that a key is not there.
+func (d db) NewFinder() (engine.Finder, error) {
+	it, err := d.DB.NewIter(&pebble.IterOptions{UseL6Filters: true})
+	if err != nil {
+		return nil, damage(err)
+	}
+	return finder{it}, nil
+}
+
 func (d db) NewBatch(size int) engine.Batch { return batch{d.NewBatchWithSize(size)} }
 
 func (d db) NewLoader() engine.Loader { return newLoader(d.DB, d.e, d.number) }
@@ -171,6 +182,14 @@ func (b batch) Delete(key []byte) error { return b.Batch.Delete(key, nil) }
 func (b batch) Commit() error { return b.Batch.Commit(pebble.NoSync) }
 
 func (i iterator) Seek(key []byte) bool { return i.SeekGE(key) }
+
+func (f finder) Find(key []byte) ([]byte, bool, error) {
+	if !f.SeekPrefixGE(key) {
+		return nil, false, damage(f.Error())
+	}
+	value, err := f.ValueAndErr()
+	return value, err == nil, damage(err)
+}
 
 func (i iterator) Error() error { return damage(i.Iterator.Error()) }
 

@@ -41,6 +41,8 @@ func (b *db) NewDurableIter(lo, hi []byte) (engine.Iterator, error) {
 	return state{b, root}.NewIter(lo, hi)
 }
 
+func (b *db) NewFinder() (engine.Finder, error) { return finder{b.now()}, nil }
+
 func (b *db) NewBatch(int) engine.Batch { return &batch{db: b} }
 
 func (b *db) NewLoader() engine.Loader { return loader{&batch{db: b}} }
@@ -118,6 +120,13 @@ func (s state) NewIter(lo, hi []byte) (engine.Iterator, error) {
 }
 
 func (s state) Close() error { return nil }
+
+type finder struct{ state }
+
+func (f finder) Find(key []byte) ([]byte, bool, error) {
+	value, closer, err := f.Get(key)
+	return value, closer != nil, err
+}
 
 // iterator stops at the first row that has rotted.
 type iterator struct {
