@@ -108,20 +108,22 @@ func (b *batch) keep(key []byte) error {
 // keptRow is a row of history that a batch writes beside its events.
 type keptRow struct{ key, value []byte }
 
-// prior is what a key has: in the batch, in the cache, or in the database, and then the cache remembers it.
+// prior is what a key has: in the batch, in the cache, or in the database. It is not remembered: a write will be.
 func (b *batch) prior(key []byte, hash uint64) (prior, error) {
+	was, _, err := b.known(key, hash)
+	return was, err
+}
+
+func (b *batch) known(key []byte, hash uint64) (was prior, cached bool, err error) {
 	if p := b.writes.find(key, hash); p != nil {
-		return p.kv.prior(), nil
+		return p.kv.prior(), true, nil
 	}
 	if p, ok := b.s.cache.get(key, hash); ok {
-		return p, nil
+		return p, true, nil
 	}
 	b.s.lookups++
-	was, err := b.lookup.prior(key)
-	if err == nil {
-		b.s.cache.put(key, hash, was)
-	}
-	return was, err
+	was, err = b.lookup.prior(key)
+	return was, false, err
 }
 
 // then is the state at a revision that has neither been compacted nor is to come: in the database's past, or at one of
@@ -147,7 +149,11 @@ func (b *batch) then(at Revision) (source, error) {
 }
 
 func (b *batch) stat(key []byte) (KeyValue, bool, error) {
-	p, err := b.prior(key, b.s.hash(key))
+	hash := b.s.hash(key)
+	p, cached, err := b.known(key, hash)
+	if err == nil && !cached { // what is compared is often written next
+		b.s.cache.put(key, hash, p)
+	}
 	if err != nil || p.version == 0 {
 		return KeyValue{}, false, err
 	}

@@ -74,8 +74,8 @@ type DB interface {
 	// NewDurableIter is NewIter on what a loss of power now would leave.
 	NewDurableIter(lo, hi []byte) (Iterator, error)
 	NewSnapshot() Snapshot
-	// NewFinder begins to look for rows.
-	NewFinder() (Finder, error)
+	// NewFinder begins to look for rows in [lo, hi).
+	NewFinder(lo, hi []byte) (Finder, error)
 	// NewBatch begins a batch of about so many bytes.
 	NewBatch(size int) Batch
 	// NewLoader begins to fill a generation that holds nothing.

@@ -155,8 +155,8 @@ func (d db) NewSnapshot() engine.Snapshot { return snapshot{d.DB.NewSnapshot()} 
 
 // NewFinder makes an iterator that asks the filters of the lowest level as well, which Get does not: it reads a block of
 // that level to learn that a key is not there.
-func (d db) NewFinder() (engine.Finder, error) {
-	it, err := d.DB.NewIter(&pebble.IterOptions{UseL6Filters: true})
+func (d db) NewFinder(lo, hi []byte) (engine.Finder, error) {
+	it, err := d.DB.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi, UseL6Filters: true})
 	if err != nil {
 		return nil, damage(err)
 	}

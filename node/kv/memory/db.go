@@ -41,7 +41,7 @@ func (b *db) NewDurableIter(lo, hi []byte) (engine.Iterator, error) {
 	return state{b, root}.NewIter(lo, hi)
 }
 
-func (b *db) NewFinder() (engine.Finder, error) { return finder{b.now()}, nil }
+func (b *db) NewFinder(_, _ []byte) (engine.Finder, error) { return finder{b.now()}, nil }
 
 func (b *db) NewBatch(int) engine.Batch { return &batch{db: b} }
 
