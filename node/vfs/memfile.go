@@ -81,6 +81,9 @@ func (f *memFile) truncate(size int64) {
 	f.n.pending = append(f.n.pending, w)
 }
 
+// Uncache changes nothing: there is no other copy.
+func (f *memFile) Uncache() {}
+
 func (f *memFile) Preallocate(size int64) error {
 	if err := f.begin("preallocate"); err != nil {
 		return err

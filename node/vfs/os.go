@@ -117,6 +117,8 @@ func (f osFile) Preallocate(size int64) error {
 	return nil
 }
 
+func (f osFile) Uncache() { _ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) }
+
 func (f osFile) Size() (int64, error) {
 	info, err := f.Stat()
 	if err != nil {

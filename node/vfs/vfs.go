@@ -24,6 +24,9 @@ type File interface {
 	// Preallocate makes the file at least that large, with zeros, and its space reserved.
 	Preallocate(size int64) error
 	Size() (int64, error)
+	// Uncache says that the file will hardly be read again: the memory that the system's cache spends on what is durable of
+	// it may go. It is a hint, and what is read afterwards is the same.
+	Uncache()
 }
 
 // FS is a tree of files. A created, renamed or removed name is durable after SyncDir of its directory.

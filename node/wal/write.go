@@ -116,7 +116,11 @@ func (l *Log) openSegment(need int64) error {
 	if at == nil {
 		return nil
 	}
-	return l.nameNext(at, before)
+	if err := l.nameNext(at, before); err != nil {
+		return err
+	}
+	at.Uncache() // a peer that lags as far behind reads it from the disk
+	return nil
 }
 
 // nameNext tells at the end of a segment that another follows. It needs no sync: it is there for the day on which
