@@ -214,16 +214,23 @@ func (w *writing) delete(d *DeleteRequest) (*DeleteResult, error) {
 		}
 		return true
 	}
-	lo, hi, one := bounds(d.Key, d.End)
-	if one {
-		kv, ok, err := w.get(lo)
-		if err != nil {
-			return nil, err
-		}
-		if ok {
+	var err error
+	switch lo, hi, one := bounds(d.Key, d.End); {
+	case !one:
+		err = w.scan(lo, hi, visit)
+	case d.PrevKV:
+		var kv KeyValue
+		var ok bool
+		if kv, ok, err = w.get(lo); ok {
 			visit(kv)
 		}
-	} else if err := w.scan(lo, hi, visit); err != nil {
+	default: // what the cache knows is enough
+		var was prior
+		if was, err = w.prior(lo, w.s.hash(lo)); was.version > 0 {
+			victims = append(victims, victim{lo, was})
+		}
+	}
+	if err != nil {
 		return nil, err
 	}
 	for _, v := range victims {

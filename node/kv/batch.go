@@ -198,25 +198,10 @@ func (b *batch) scan(lo, hi []byte, f func(KeyValue) bool) error {
 	return err
 }
 
-// fill turns the batch into rows, the keys in order: that is how the database takes them fastest.
+// fill turns the batch into rows, one kind after the other and the keys in order: that is how the database takes them
+// fastest.
 func (b *batch) fill(rows engine.Batch) error {
-	for _, i := range b.writes.inOrder() {
-		p := &b.writes.list[i]
-		b.buf = rowKey(b.buf[:0], p.kv.Key)
-		var err error
-		if p.kv.Version == 0 {
-			err = rows.Delete(b.buf)
-		} else {
-			err = rows.Set(b.buf, b.rows[p.from:p.to])
-		}
-		if err == nil {
-			err = b.fillGrave(rows, p)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if err := errors.Join(b.fillHistory(rows), b.fillLeases(rows)); err != nil {
+	if err := errors.Join(b.fillKeys(rows), b.fillGraves(rows), b.fillHistory(rows), b.fillLeases(rows)); err != nil {
 		return err
 	}
 	for i := range b.touched {
@@ -232,18 +217,33 @@ func (b *batch) fill(rows engine.Batch) error {
 	return rows.Set(b.buf[:len(key)], b.buf[len(key):])
 }
 
-// fillGrave makes the grave of a key that is gone, and removes that of one that is back.
-func (b *batch) fillGrave(rows engine.Batch, p *pending) error {
-	if p.kv.Version > 0 && !p.buried {
-		return nil
+func (b *batch) fillKeys(rows engine.Batch) error {
+	for _, i := range b.writes.inOrder() {
+		p := &b.writes.list[i]
+		b.buf = rowKey(b.buf[:0], p.kv.Key)
+		if err := put(rows, b.buf, b.rows[p.from:p.to], p.kv.Version > 0); err != nil {
+			return err
+		}
 	}
-	b.buf = rowGrave(b.buf[:0], p.kv.Key)
-	if p.kv.Version > 0 {
-		return rows.Delete(b.buf)
+	return nil
+}
+
+// fillGraves makes the graves of keys that are gone, and removes those of keys that are back.
+func (b *batch) fillGraves(rows engine.Batch) error {
+	for _, i := range b.writes.inOrder() {
+		p := &b.writes.list[i]
+		gone := p.kv.Version == 0
+		if !gone && !p.buried {
+			continue
+		}
+		b.buf = rowGrave(b.buf[:0], p.kv.Key)
+		n := len(b.buf)
+		b.buf = binary.AppendUvarint(b.buf, uint64(p.kv.ModRevision))
+		if err := put(rows, b.buf[:n], b.buf[n:], gone); err != nil {
+			return err
+		}
 	}
-	n := len(b.buf)
-	b.buf = binary.AppendUvarint(b.buf, uint64(p.kv.ModRevision))
-	return rows.Set(b.buf[:n], b.buf[n:])
+	return nil
 }
 
 func (b *batch) fillHistory(rows engine.Batch) error {

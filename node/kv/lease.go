@@ -1,7 +1,6 @@
 package kv
 
 import (
-	"bytes"
 	"fmt"
 	"maps"
 	"slices"
@@ -32,25 +31,6 @@ func eachLease(r engine.Reader, f func(Lease) bool) error {
 		}
 	}
 	return damage("the leases", it.Error())
-}
-
-// attachments walks over what is attached to leases, one lease after the other: it is made once for all of them.
-type attachments struct{ engine.Iterator }
-
-func newAttachments(r engine.Reader) (attachments, error) {
-	it, err := r.NewIter([]byte{prefixAttached}, []byte{prefixAttached + 1})
-	return attachments{it}, damage("the keys of a lease", err)
-}
-
-// each calls f for the keys attached to a lease, in order, until it returns false. What f gets is reused.
-func (a attachments) each(id int64, f func(key []byte) bool) error {
-	lease := rowAttached(nil, id, nil)
-	for ok := a.Seek(lease); ok && bytes.HasPrefix(a.Key(), lease); ok = a.Next() {
-		if !f(a.Key()[len(lease):]) {
-			break
-		}
-	}
-	return damage("the keys of a lease", a.Error())
 }
 
 // leaseChanges is what a batch has done to leases and to what is attached to them.
@@ -112,25 +92,6 @@ func (c *leaseChanges) attach(id int64, key []byte, there bool) {
 	c.attached[id][string(key)] = there
 }
 
-// keysOf lists the keys attached to a lease, in order; all has those that the database knows of.
-func (b *batch) keysOf(id int64, all attachments) ([][]byte, error) {
-	var keys [][]byte
-	own := b.leases.attached[id]
-	err := all.each(id, func(key []byte) bool {
-		if _, touched := own[string(key)]; !touched {
-			keys = append(keys, bytes.Clone(key))
-		}
-		return true
-	})
-	for key, there := range own {
-		if there {
-			keys = append(keys, []byte(key))
-		}
-	}
-	slices.SortFunc(keys, bytes.Compare)
-	return keys, err
-}
-
 // grant gives out a lease.
 func (b *batch) grant(l *Lease) (Result, error) {
 	if _, exists := b.lease(l.ID); exists {
@@ -149,11 +110,6 @@ func (b *batch) revoke(r *Revocation) (Result, error) {
 	if r.Term != 0 && r.Term != b.meta.Term {
 		return b.failed(fmt.Errorf("leases found expired in term %d: %w", r.Term, ErrFenced))
 	}
-	attached, err := newAttachments(b.s.gen.db)
-	if err != nil {
-		return Result{}, err
-	}
-	defer attached.Close()
 	for _, id := range r.Leases {
 		l, exists := b.lease(id)
 		if exists && r.Term != 0 && l.Granted > r.Seen {
@@ -165,7 +121,7 @@ func (b *batch) revoke(r *Revocation) (Result, error) {
 			}
 			continue
 		}
-		if err := b.revokeOne(id, attached); err != nil {
+		if err := b.revokeOne(id); err != nil {
 			return Result{}, err
 		}
 	}
@@ -173,14 +129,10 @@ func (b *batch) revoke(r *Revocation) (Result, error) {
 }
 
 // revokeOne deletes a lease and all its keys at one revision.
-func (b *batch) revokeOne(id int64, attached attachments) error {
-	keys, err := b.keysOf(id, attached)
-	if err != nil {
-		return err
-	}
+func (b *batch) revokeOne(id int64) error {
 	w := &writing{batch: b, next: b.meta.revision + 1}
-	for _, key := range keys {
-		if _, err := w.delete(&DeleteRequest{Key: key}); err != nil {
+	for _, key := range b.keysOf(id) {
+		if _, err := w.delete(&DeleteRequest{Key: []byte(key)}); err != nil {
 			return err
 		}
 	}
@@ -238,6 +190,11 @@ func put(rows engine.Batch, key, value []byte, there bool) error {
 
 // keepLeases makes what a committed batch did to leases the store's.
 func (s *Store) keepLeases(c *leaseChanges) {
+	for id, keys := range c.attached {
+		for key, there := range keys {
+			s.attached.set(id, key, there)
+		}
+	}
 	for id, l := range c.now {
 		if l == nil {
 			delete(s.leases, id)

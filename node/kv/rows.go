@@ -37,6 +37,13 @@ func rowAttached(dst []byte, id int64, key []byte) []byte {
 	return append(binary.BigEndian.AppendUint64(append(dst, prefixAttached), uint64(id)), key...)
 }
 
+func decodeAttached(key []byte) (lease int64, attached []byte, err error) {
+	if len(key) <= 9 {
+		return 0, nil, fmt.Errorf("row %x of a key attached to a lease: %w", key, ErrCorrupt)
+	}
+	return int64(binary.BigEndian.Uint64(key[1:])), key[9:], nil
+}
+
 // decodeGrave reads a grave: the revision at which the key was deleted.
 func decodeGrave(key, b []byte) (Revision, error) {
 	d := decoder{b: b}

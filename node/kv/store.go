@@ -95,16 +95,17 @@ type Store struct {
 	engine engine.Engine
 
 	// Owned by the applying goroutine.
-	gen     *generation // nil once the store is closed
-	meta    meta
-	windows map[uint64]window
-	leases  map[int64]Lease
-	cache   metaCache
-	batch   batch
-	points  []Point // not taken yet
-	hash    func(key []byte) uint64
-	grown   int    // events that the last Apply has added to history
-	lookups uint64 // puts that had to read the database
+	gen      *generation // nil once the store is closed
+	meta     meta
+	windows  map[uint64]window
+	leases   map[int64]Lease
+	attached attachments
+	cache    metaCache
+	batch    batch
+	points   []Point // not taken yet
+	hash     func(key []byte) uint64
+	grown    int    // events that the last Apply has added to history
+	lookups  uint64 // puts that had to read the database
 
 	lastGeneration atomic.Uint64 // the highest number given to a generation
 
@@ -195,7 +196,11 @@ func (s *Store) adopt(gen *generation) error {
 	if err != nil {
 		return err
 	}
-	s.gen, s.meta, s.windows, s.leases = gen, m, windows, leases
+	attached, err := readAttachments(gen.db)
+	if err != nil {
+		return err
+	}
+	s.gen, s.meta, s.windows, s.leases, s.attached = gen, m, windows, leases, attached
 	s.cache.clear()
 	s.points = nil
 	if m.Index > 0 && m.Index%s.opts.PointEvery == 0 {

@@ -151,7 +151,7 @@ func (v *View) LeaseKeys(id int64, f func(key []byte) bool) error {
 	if v.err != nil {
 		return v.err
 	}
-	all, err := newAttachments(v.snap)
+	all, err := newAttachedIter(v.snap)
 	if err != nil {
 		return err
 	}
