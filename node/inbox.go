@@ -103,10 +103,12 @@ func (a *arrivals) deliver(r *replica.Replica, g *gate, ticked bool) {
 	}
 }
 
-// gate paces a leader by its own disk. While a batch is on its way there, the next could not begin anyway: new
-// proposals wait for it and then share one append to each peer, one sync and one turn of every member. Nothing
-// waits for a timer: with no batch on its way, a proposal goes on at once. A disk that hangs does not hold them
-// longer than a tick, and they are let through when they have become many.
+// gate paces a leader by its own disk and by its quorum. While a batch is on its way to the disk, the next could not
+// begin anyway: new proposals wait for it and then share one append to each peer, one sync and one turn of every member.
+// And a batch that follows another before that is committed is to be as large at least: where many ask at once, few
+// batches are on their way, and where a few do, nobody waits. Nothing waits for a timer: with nothing on its way, a
+// proposal goes on at once. A disk or a quorum that hangs does not hold them longer than a tick, and they are let through
+// when they have become many.
 type gate struct {
 	proposals []*replica.Proposal
 	forwards  []raft.Message
@@ -121,7 +123,7 @@ func (g *gate) pass(r *replica.Replica, a *arrivals, ticked bool) {
 	r.Receive(g.sift(a.messages))
 	g.proposals = append(g.proposals, a.proposals...)
 	g.count += len(a.proposals)
-	if g.count == 0 || !ticked && g.count < gateMost && r.Busy() {
+	if g.count == 0 || !ticked && g.count < gateMost && r.Busy(g.count) {
 		return
 	}
 	r.Receive(g.forwards)

@@ -124,7 +124,8 @@ func TestTuningDefaults(t *testing.T) {
 	}
 }
 
-// TestBusyLeader: a leader is busy while its writer owes an answer; a follower never is.
+// TestBusyLeader: a leader is busy while its writer owes an answer, and for fewer proposals than are on their way to be
+// committed; a follower never is.
 func TestBusyLeader(t *testing.T) {
 	w := group(t, 24, 3, Tuning{})
 	l := w.leader()
@@ -132,23 +133,28 @@ func TestBusyLeader(t *testing.T) {
 	for l.writing {
 		l.write()
 	}
-	if l.replica.Busy() {
-		t.Fatal("busy with nothing")
+	l.wantBusy(1, false, "with nothing to do")
+	for _, key := range []string{"b", "c"} {
+		if _, err := l.put(key, "v"); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if _, err := l.put("b", "v"); err != nil || !l.replica.Busy() {
-		t.Fatalf("busy %v with a batch at its writer (%v)", l.replica.Busy(), err)
-	}
+	l.wantBusy(9, true, "with a batch at its writer")
 	for _, id := range w.ids {
 		if h := w.hosts[id]; h != l {
 			h.replica.given, h.replica.written = 9, 1
-			if h.replica.Busy() {
-				t.Errorf("follower %d is busy", id)
-			}
+			h.wantBusy(1, false, "as a follower")
 		}
 	}
 	l.write()
-	if l.replica.Busy() {
-		t.Fatal("busy after its writer's answer")
+	l.wantBusy(1, true, "for one while two are to be committed")
+	l.wantBusy(2, false, "for two while two are to be committed")
+}
+
+func (h *host) wantBusy(waiting int, want bool, when string) {
+	h.w.t.Helper()
+	if h.replica.Busy(waiting) != want {
+		h.w.t.Errorf("busy %v %s", !want, when)
 	}
 }
 

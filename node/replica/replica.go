@@ -295,10 +295,12 @@ func (r *Replica) Wrote(w Written) {
 	}
 }
 
-// Busy reports whether this member leads and the Writer is at work on a batch: what is proposed now cannot be
-// durable here before that batch is.
-func (r *Replica) Busy() bool {
-	return r.written < r.given && r.core.Brief().Role == raft.RoleLeader
+// Busy reports whether this member leads and so many proposals had better wait, to go together with those that follow:
+// while the Writer is at work on a batch, for nothing can be durable here before that batch is, and while more entries
+// are on their way to be committed than wait.
+func (r *Replica) Busy(waiting int) bool {
+	b := r.core.Brief()
+	return b.Role == raft.RoleLeader && (r.written < r.given || uint64(b.Last-b.Commit) > uint64(waiting))
 }
 
 // AppliedTo answers a turn of the Applier.
