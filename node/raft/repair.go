@@ -140,13 +140,13 @@ func (c *Core) askForSnapshot() {
 }
 
 // snapshotNeeded says from which index on a snapshot would help: at the log's base for a store that is to be
-// rebuilt, at the first unknown entry where every peer has been asked and some have cut it off.
+// rebuilt, at the first unknown entry where every peer has been asked, and had time to answer, and some have cut it off.
 func (c *Core) snapshotNeeded() (Index, bool) {
 	if c.emitted < c.log.base.Position.Index {
 		return c.log.base.Position.Index, true
 	}
 	first := c.firstUnknown()
-	return max(first, c.emitted), first != 0 && c.repair.cutOff && c.repair.fruitless >= len(c.others())
+	return max(first, c.emitted), first != 0 && c.repair.cutOff && c.repair.fruitless > len(c.others())
 }
 
 // nextPeer is the peer whose turn it is, 0 when there is none.
@@ -224,8 +224,9 @@ func (c *Core) repairReplied(from MemberID, reply RepairReply) {
 	case first == 0:
 	case c.fill(reply.Entries):
 		c.askForEntries(from)
-	case reply.First > first:
-		c.repair.cutOff = true
+	case reply.First > first && !c.repair.cutOff:
+		// From now on a snapshot may be asked for: the others once more first, for they may have been down when they were asked.
+		c.repair.cutOff, c.repair.fruitless = true, 1
 	}
 }
 
