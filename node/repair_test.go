@@ -175,9 +175,10 @@ func TestLostEntriesAreRepaired(t *testing.T) {
 		b.start(b.configs[name])
 	}
 	b.rebuilt("a", "b", "c")
-	for name, want := range map[string]uint64{"a": 1, "b": 1, "c": 0} {
-		if s := b.status(name); s.Repaired != want || s.Lost != 0 || s.Snapshots != 0 {
-			t.Errorf("%s: %d entries repaired, %d lost, %d snapshots; want %d repaired", name, s.Repaired, s.Lost, s.Snapshots, want)
+	for name, some := range map[string]bool{"a": true, "b": true, "c": false} {
+		s := b.status(name)
+		if s.Repaired > 0 != some || s.Lost != 0 || s.Snapshots != 0 { // what came in one append is lost together
+			t.Errorf("%s: %d entries repaired, %d lost, %d snapshots; want some repaired: %v", name, s.Repaired, s.Lost, s.Snapshots, some)
 		}
 		resp, err := http.Get("http://" + b.configs[name].ListenMetrics + "/metrics")
 		if err != nil {
@@ -187,7 +188,7 @@ func TestLostEntriesAreRepaired(t *testing.T) {
 		if resp.Body.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if line := fmt.Sprintf("\nraftsman_repaired_entries_total %d\n", want); !strings.Contains(string(text), line) {
+		if line := fmt.Sprintf("\nraftsman_repaired_entries_total %d\n", s.Repaired); !strings.Contains(string(text), line) {
 			t.Errorf("%s: the metrics do not say %q", name, line)
 		}
 	}
