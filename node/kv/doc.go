@@ -59,6 +59,12 @@
 // Where blocks begin and end, what of them is tidied, and what an event says of the one before differ between members;
 // what can be read does not.
 //
+// # In memory
+//
+// Beside what the engine keeps there, the newest state has in memory the windows, the leases and the keys attached to
+// them, all read when it is opened; a cache of keys' newest versions without their values (Options.CacheSlots); and what
+// is known of counts.
+//
 // # Counts
 //
 // A range says how many keys it has, also those that its limit cuts off. The newest state knows that of stretches of the
