@@ -24,7 +24,7 @@ type repair struct {
 	snapshotWait int  // ticks until a snapshot is asked for again
 	turn         int  // which peer is asked for entries next
 	snapshotTurn int  // which is asked for a snapshot
-	fruitless    int  // requests for entries since the last that brought one
+	fruitless    int  // requests for entries since the last that brought one, or since a peer first answered as below
 	cutOff       bool // a peer answered that its log begins behind the first lost entry
 
 	rereading bool // entries of this member's own log are being read back, to be applied
