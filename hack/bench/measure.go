@@ -160,7 +160,7 @@ func (p *plan) one(ctx context.Context, g *group, clients []*clientv3.Client, wl
 		wl.do = do
 	}
 	var before, after mark
-	profiled := func() error { return nil }
+	var profiled func() error
 	t, err := run(ctx, wl, clients, seed, p.warm, p.measured,
 		func() (err error) {
 			profiled = p.profile(ctx, g, wl.name)

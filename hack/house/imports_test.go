@@ -41,6 +41,7 @@ var table = map[string]room{
 	"node/kv/engine":   {std: []string{"errors", "io"}, why: "the seam under the store: words only"},
 	"node/kv/lsm":      {ours: []string{"node/kv/engine"}, others: []string{"github.com/cockroachdb/pebble/v2"}, why: "rows in Pebble, whatever they mean"},
 	"node/kv/memory":   {ours: []string{"node/kv/engine"}, std: append(slices.Clone(pure), "io", "sync", "sync/atomic"), why: "rows in memory, for simulations: deterministic"},
+	"node/kv/seeds":    {std: []string{"os", "strconv", "testing"}, why: "for tests only"},
 	"node/kv/tally":    {std: pure, why: "how many keys there are, as a value: no locks, no rows"},
 	"node/kv":          {ours: []string{"node/kv/engine", "node/kv/lsm", "node/kv/tally"}, others: []string{"github.com/cockroachdb/pebble/v2"}, why: "the store knows no Raft"},
 	"node/lease":       {ours: []string{"node/kv"}, std: append(slices.Clone(pure), "time"), why: "the leader's clockwork of leases: a value machine, its time is an argument"},

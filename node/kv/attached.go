@@ -23,7 +23,7 @@ const fewKeys = 8
 func readAttachments(r engine.Reader) (attachments, error) {
 	it, err := newAttachedIter(r)
 	if err != nil {
-		return nil, err
+		return nil, damage("the keys of the leases", err)
 	}
 	defer it.Close()
 	a := attachments{}
@@ -91,24 +91,25 @@ func (s *keySet) remove(key string) {
 
 func (s *keySet) empty() bool { return len(s.few)+len(s.many) == 0 }
 
-// attachedIter walks over the rows of what is attached to leases, one lease after the other: it is made once for all of
-// them.
-type attachedIter struct{ engine.Iterator }
-
-func newAttachedIter(r engine.Reader) (attachedIter, error) {
-	it, err := r.NewIter([]byte{prefixAttached}, []byte{prefixAttached + 1})
-	return attachedIter{it}, damage("the keys of a lease", err)
+// newAttachedIter walks over the rows of what is attached to leases.
+func newAttachedIter(r engine.Reader) (engine.Iterator, error) {
+	return r.NewIter([]byte{prefixAttached}, []byte{prefixAttached + 1})
 }
 
-// each calls f for the keys attached to a lease, in order, until it returns false. What f gets is reused.
-func (a attachedIter) each(id int64, f func(key []byte) bool) error {
+// eachAttached calls f for the keys attached to a lease, in order, until it returns false. What f gets is reused.
+func eachAttached(r engine.Reader, id int64, f func(key []byte) bool) error {
+	it, err := newAttachedIter(r)
+	if err != nil {
+		return damage("the keys of a lease", err)
+	}
+	defer it.Close()
 	lease := rowAttached(nil, id, nil)
-	for ok := a.Seek(lease); ok && bytes.HasPrefix(a.Key(), lease); ok = a.Next() {
-		if !f(a.Key()[len(lease):]) {
+	for ok := it.Seek(lease); ok && bytes.HasPrefix(it.Key(), lease); ok = it.Next() {
+		if !f(it.Key()[len(lease):]) {
 			break
 		}
 	}
-	return damage("the keys of a lease", a.Error())
+	return damage("the keys of a lease", it.Error())
 }
 
 // keysOf lists the keys attached to a lease, in order.

@@ -6,12 +6,14 @@ import (
 	"hash/maphash"
 	"math/rand/v2"
 	"testing"
+
+	"raftsman.dev/node/kv/seeds"
 )
 
 // TestCacheIsExactAndBounded: whatever was put, an answer is the newest one for that very key, also when keys share
 // hashes, overwrite each other's bytes, or are too long; and nothing grows.
 func TestCacheIsExactAndBounded(t *testing.T) {
-	for _, seed := range seeds(t, 20) {
+	for _, seed := range seeds.Of(t, 20) {
 		rng := rand.New(rand.NewPCG(seed, 9))
 		c := newMetaCache(1 << rng.IntN(8))
 		most := c.shards[0].most

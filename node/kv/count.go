@@ -174,17 +174,15 @@ func (s *Store) enter(v *View) (*walker, tally.Index) {
 	s.learning.Lock()
 	defer s.learning.Unlock()
 	p := s.published.Load()
-	known := v.keys
 	if p.gen != v.gen || p.meta.Index != v.meta.Index {
-		return nil, known
+		return nil, v.keys
 	}
-	known = p.keys // perhaps more is known by now
-	if len(s.learning.walkers) == maxWalkers {
-		return nil, known
+	var w *walker
+	if len(s.learning.walkers) < maxWalkers {
+		w = &walker{}
+		s.learning.walkers = append(s.learning.walkers, w)
 	}
-	w := &walker{}
-	s.learning.walkers = append(s.learning.walkers, w)
-	return w, known
+	return w, p.keys // perhaps more is known by now than when the view was made
 }
 
 // leave ends a walker.

@@ -11,6 +11,7 @@ import (
 
 	"raftsman.dev/node/kv/engine"
 	"raftsman.dev/node/kv/memory"
+	"raftsman.dev/node/kv/seeds"
 	"raftsman.dev/node/kv/tally"
 )
 
@@ -465,7 +466,7 @@ func TestSecondCountReadsLittle(t *testing.T) {
 // many little ranges cut the keys into more stretches than half-filled ones.
 func TestQueue(t *testing.T) {
 	const size, length = 8, 400
-	for _, seed := range seeds(t, 3) {
+	for _, seed := range seeds.Of(t, 3) {
 		rng := rand.New(rand.NewPCG(seed, 11))
 		s, w := mustOpen(t, "s", inStretches(size)), &scribe{}
 		mustApply(t, s, w.keys(0, length))

@@ -9,6 +9,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"raftsman.dev/node/kv/seeds"
 )
 
 // power is a disk that loses power just before its n-th change: what may be found afterwards is kept, with
@@ -214,7 +216,7 @@ func (st *story) awake(found Options, promised, given uint64, cutAt int) {
 // with all it had called durable and nothing it had not been given, and the rest of the log leads it to the
 // very same state.
 func TestPowerLoss(t *testing.T) {
-	for _, seed := range seeds(t, 1) {
+	for _, seed := range seeds.Of(t, 1) {
 		st := newStory(t, seed)
 		whole := newPower(seed, 0)
 		if err := st.live(whole); err != nil {

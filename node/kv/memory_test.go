@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"raftsman.dev/node/kv/memory"
+	"raftsman.dev/node/kv/seeds"
 )
 
 func onDisk(d *memory.Disk) Options {
@@ -17,7 +18,7 @@ func onDisk(d *memory.Disk) Options {
 
 // TestPowerLossInMemory is TestPowerLoss on the other engine: the power goes at each step, before it or behind it.
 func TestPowerLossInMemory(t *testing.T) {
-	for _, seed := range seeds(t, 2) {
+	for _, seed := range seeds.Of(t, 2) {
 		st, cuts := newStory(t, seed), 0
 		for ; ; cuts++ {
 			rng := rand.New(rand.NewPCG(seed, uint64(cuts)))

@@ -6,32 +6,15 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-)
 
-// seeds are the seeds of a randomized test: a few, or the one in RAFTSMAN_SEED.
-func seeds(t *testing.T, n int) []uint64 {
-	t.Helper()
-	if s := os.Getenv("RAFTSMAN_SEED"); s != "" {
-		seed, err := strconv.ParseUint(s, 0, 64)
-		if err != nil {
-			t.Fatalf("RAFTSMAN_SEED=%s: %v", s, err)
-		}
-		return []uint64{seed}
-	}
-	var list []uint64
-	for i := range n {
-		list = append(list, uint64(i)+1)
-	}
-	return list
-}
+	"raftsman.dev/node/kv/seeds"
+)
 
 // small are options under which little data already rotates memory tables, overflows the cache and is counted in
 // stretches.
@@ -537,7 +520,7 @@ func TestAgainstTheTwin(t *testing.T) {
 }
 
 func testAgainstTheTwin(t *testing.T, g ground) {
-	for _, seed := range seeds(t, 12) {
+	for _, seed := range seeds.Of(t, 12) {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
 			p := &pair{t: t, seed: seed, gen: newGenerator(seed), ground: g, dir: fmt.Sprint("s", seed), twin: newModel()}
 			if _, ok := g.(onPebble); ok && seed%4 == 0 { // on a real disk

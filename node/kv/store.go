@@ -105,7 +105,7 @@ type Store struct {
 	points   []Point // not taken yet
 	hash     func(key []byte) uint64
 	grown    int    // events that the last Apply has added to history
-	lookups  uint64 // puts that had to read the database
+	lookups  uint64 // writes and compares that had to read the database
 
 	lastGeneration atomic.Uint64 // the highest number given to a generation
 

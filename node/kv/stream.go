@@ -22,7 +22,10 @@ func (v *View) Stream(r *RangeRequest, bytes int, f func(Chunk) error) error {
 	}
 	src := source(v)
 	if r.Revision > 0 && r.Revision < v.revision() {
-		src = past{r: v.snap, at: r.Revision, view: v}
+		var err error
+		if src, err = v.then(r.Revision); err != nil {
+			return err
+		}
 	}
 	s := streaming{r: r, room: bytes, f: f}
 	lo, hi, one := bounds(r.Key, r.End)

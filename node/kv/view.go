@@ -151,12 +151,7 @@ func (v *View) LeaseKeys(id int64, f func(key []byte) bool) error {
 	if v.err != nil {
 		return v.err
 	}
-	all, err := newAttachedIter(v.snap)
-	if err != nil {
-		return err
-	}
-	defer all.Close()
-	return all.each(id, f)
+	return eachAttached(v.snap, id, f)
 }
 
 func (v *View) stat(key []byte) (KeyValue, bool, error) { return v.get(key) }

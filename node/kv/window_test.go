@@ -5,12 +5,14 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"testing"
+
+	"raftsman.dev/node/kv/seeds"
 )
 
 // TestWindowAgainstASet: a window admits what a plain set of all sequences ever applied would, and its row
 // says all of it.
 func TestWindowAgainstASet(t *testing.T) {
-	for _, seed := range seeds(t, 30) {
+	for _, seed := range seeds.Of(t, 30) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		var w window
 		m := newModel()

@@ -5,29 +5,12 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
 	"testing"
 	"unsafe"
-)
 
-// seeds are the seeds of a randomized test: a few, or the one in RAFTSMAN_SEED.
-func seeds(t *testing.T, n int) []uint64 {
-	t.Helper()
-	if s := os.Getenv("RAFTSMAN_SEED"); s != "" {
-		seed, err := strconv.ParseUint(s, 0, 64)
-		if err != nil {
-			t.Fatalf("RAFTSMAN_SEED=%s: %v", s, err)
-		}
-		return []uint64{seed}
-	}
-	var list []uint64
-	for i := range n {
-		list = append(list, uint64(i)+1)
-	}
-	return list
-}
+	"raftsman.dev/node/kv/seeds"
+)
 
 // world is an index beside its naive twin: the keys that there are.
 type world struct {
@@ -155,7 +138,7 @@ func (w *world) learn() {
 // TestAgainstTheTwin: whatever comes, goes and is learnt, what the index knows is right; and no index changes when
 // another one is made of it.
 func TestAgainstTheTwin(t *testing.T) {
-	for _, seed := range seeds(t, 30) {
+	for _, seed := range seeds.Of(t, 30) {
 		w := newWorld(t, seed, 2+int(seed)%5)
 		known := 0
 		for range 400 {
@@ -184,7 +167,7 @@ func TestAgainstTheTwin(t *testing.T) {
 
 // TestAdjust: stretches that were right before some changes are right after them.
 func TestAdjust(t *testing.T) {
-	for _, seed := range seeds(t, 30) {
+	for _, seed := range seeds.Of(t, 30) {
 		w := newWorld(t, seed, 2)
 		var learnt []Stretch
 		borders := map[string]bool{}
