@@ -259,6 +259,7 @@ func TestStopWhileTheStoreIsHeldBack(t *testing.T) {
 		t.Error("after the end the store is not held back")
 	}
 	close(release)
+	m.inStore.Wait()
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
