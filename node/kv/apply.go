@@ -207,28 +207,25 @@ func (w *writing) write(kv KeyValue, hash uint64, was prior) error {
 func (w *writing) delete(d *DeleteRequest) (*DeleteResult, error) {
 	res := &DeleteResult{}
 	var victims []victim
-	visit := func(kv KeyValue) bool {
-		victims = append(victims, victim{bytes.Clone(kv.Key), kv.prior()})
-		if d.PrevKV {
-			res.Prev = append(res.Prev, kv.copy(false))
-		}
-		return true
-	}
 	var err error
-	switch lo, hi, one := bounds(d.Key, d.End); {
-	case !one:
-		err = w.scan(lo, hi, visit)
-	case d.PrevKV:
-		var kv KeyValue
-		var ok bool
-		if kv, ok, err = w.get(lo); ok {
-			visit(kv)
-		}
-	default: // what the cache knows is enough
+	if lo, hi, one := bounds(d.Key, d.End); one { // what the cache knows is enough, but for the value
 		var was prior
 		if was, err = w.prior(lo, w.s.hash(lo)); was.version > 0 {
 			victims = append(victims, victim{lo, was})
 		}
+		if was.version > 0 && d.PrevKV {
+			var kv KeyValue
+			kv, _, err = w.get(lo)
+			res.Prev = append(res.Prev, kv)
+		}
+	} else {
+		err = w.scan(lo, hi, d.PrevKV, func(kv KeyValue) bool {
+			victims = append(victims, victim{bytes.Clone(kv.Key), kv.prior()})
+			if d.PrevKV {
+				res.Prev = append(res.Prev, kv.copy(false))
+			}
+			return true
+		})
 	}
 	if err != nil {
 		return nil, err

@@ -18,9 +18,10 @@ type batch struct {
 	rows    []byte // the rows of what was written, one behind the other
 	meta    meta
 	touched []touched
+	values  []apartValue
 	points  []Point
 	leases  leaseChanges
-	history blocks
+	history history
 	kept    []keptRow
 	lookup  *lookup
 	buf     []byte
@@ -47,7 +48,8 @@ func (b *batch) end() {
 	b.lookup.close()
 	b.writes.clear()
 	clear(b.touched)
-	b.touched, b.rows, b.points = b.touched[:0], b.rows[:0], b.points[:0]
+	clear(b.values)
+	b.touched, b.rows, b.points, b.values = b.touched[:0], b.rows[:0], b.points[:0], b.values[:0]
 	b.leases.clear()
 	clear(b.kept)
 	b.kept = b.kept[:0]
@@ -78,9 +80,16 @@ func (b *batch) write(kv KeyValue, hash uint64, was prior) error {
 	if kv.Version > 0 {
 		b.rows = appendVersion(b.rows, &kv)
 	}
+	row := b.rows[from:]
+	b.meta.effect(&b.buf, &kv, row)
+	if kv.apart = len(kv.Value) >= b.s.opts.ApartBytes; kv.apart {
+		b.values = append(b.values, apartValue{kv.ModRevision, kv.Key, kv.Value})
+		b.buf = appendStored(b.buf[:0], &kv)
+		b.history.add(&kv, was, row, b.buf)
+	} else {
+		b.history.add(&kv, was, row, row)
+	}
 	p := pending{kv: kv, hash: hash, from: from, to: len(b.rows)}
-	b.meta.effect(&b.buf, &kv, b.rows[from:])
-	b.history.add(kv.ModRevision, kv.Key, was.mod, b.rows[from:])
 	if was.version == 0 {
 		was.lease = 0
 	}
@@ -103,6 +112,12 @@ func (b *batch) keep(key []byte) error {
 	}
 	b.kept = append(b.kept, keptRow{rowBefore(nil, key), bytes.Clone(v)})
 	return closer.Close()
+}
+
+// apartValue is a value that is to stand in a row of its own.
+type apartValue struct {
+	at         Revision
+	key, value []byte
 }
 
 // keptRow is a row of history that a batch writes beside its events.
@@ -134,7 +149,7 @@ func (b *batch) then(at Revision) (source, error) {
 	}
 	s := &batch{s: b.s, meta: b.meta, lookup: b.lookup}
 	s.meta.revision = at
-	for _, block := range b.history.all() {
+	for _, block := range b.history.told.all() {
 		if err := EachEvent(block, func(e Event) bool {
 			if e.KV.ModRevision > at {
 				return false
@@ -171,7 +186,7 @@ func (b *batch) get(key []byte) (KeyValue, bool, error) {
 }
 
 // scan merges what the batch has written with the database.
-func (b *batch) scan(lo, hi []byte, f func(KeyValue) bool) error {
+func (b *batch) scan(lo, hi []byte, values bool, f func(KeyValue) bool) error {
 	own := b.writes.within(lo, hi)
 	going := true
 	emit := func(place int32) {
@@ -179,7 +194,7 @@ func (b *batch) scan(lo, hi []byte, f func(KeyValue) bool) error {
 			going = f(kv)
 		}
 	}
-	err := scanKeys(b.s.gen.db, lo, hi, func(kv KeyValue) bool {
+	err := scanKeys(b.s.gen.db, lo, hi, values, func(kv KeyValue) bool {
 		for len(own) > 0 && bytes.Compare(b.writes.key(own[0]), kv.Key) < 0 && going {
 			emit(own[0])
 			own = own[1:]
@@ -201,7 +216,7 @@ func (b *batch) scan(lo, hi []byte, f func(KeyValue) bool) error {
 // fill turns the batch into rows, one kind after the other and the keys in order: that is how the database takes them
 // fastest.
 func (b *batch) fill(rows engine.Batch) error {
-	if err := errors.Join(b.fillKeys(rows), b.fillGraves(rows), b.fillHistory(rows), b.fillLeases(rows)); err != nil {
+	if err := errors.Join(b.fillKeys(rows), b.fillValues(rows), b.fillGraves(rows), b.fillHistory(rows), b.fillLeases(rows)); err != nil {
 		return err
 	}
 	for i := range b.touched {
@@ -221,7 +236,24 @@ func (b *batch) fillKeys(rows engine.Batch) error {
 	for _, i := range b.writes.inOrder() {
 		p := &b.writes.list[i]
 		b.buf = rowKey(b.buf[:0], p.kv.Key)
-		if err := put(rows, b.buf, b.rows[p.from:p.to], p.kv.Version > 0); err != nil {
+		n, row := len(b.buf), b.rows[p.from:p.to]
+		if p.kv.apart {
+			b.buf = appendStored(b.buf, &p.kv)
+			row = b.buf[n:]
+		}
+		if err := put(rows, b.buf[:n], row, p.kv.Version > 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fillValues writes the values that stand apart; also of what the batch itself has overwritten, for its events.
+func (b *batch) fillValues(rows engine.Batch) error {
+	for i := range b.values {
+		v := &b.values[i]
+		b.buf = rowValue(b.buf[:0], v.at, v.key)
+		if err := rows.Set(b.buf, v.value); err != nil {
 			return err
 		}
 	}
@@ -247,11 +279,12 @@ func (b *batch) fillGraves(rows engine.Batch) error {
 }
 
 func (b *batch) fillHistory(rows engine.Batch) error {
-	for i, block := range b.history.all() {
-		b.buf = b.history.last[i].append(b.buf[:0])
-		if err := rows.Set(b.buf, block); err != nil {
-			return err
-		}
+	err := b.history.stored(func(last place, block []byte) error {
+		b.buf = last.append(b.buf[:0])
+		return rows.Set(b.buf, block)
+	})
+	if err != nil {
+		return err
 	}
 	for _, k := range b.kept {
 		if err := rows.Set(k.key, k.value); err != nil {
@@ -261,7 +294,63 @@ func (b *batch) fillHistory(rows engine.Batch) error {
 	return nil
 }
 
-// blocks are a batch's events in the making.
+// history is a batch's events in the making. Those that are told have their values. They are stored as they are told up
+// to the first that needs a bare block; from there on each is put into a bare one as well.
+type history struct {
+	told  blocks
+	plain int // so many of what is told are stored as they are, where bare holds anything
+	bare  blocks
+}
+
+// add notes an event, with the key's row and what of it is stored in history; those of one batch come in order.
+func (h *history) add(kv *KeyValue, was prior, row, stored []byte) {
+	if h.bare.events == 0 && (kv.apart || was.apart) {
+		h.told.close()
+		h.plain, h.bare.at = len(h.told.done), h.told.at
+	}
+	open := h.told.next(kv, row)
+	h.told.add(kv, appendEvent(open, h.told.latest, kv.ModRevision, kv.Key, was.mod, row))
+	if h.bare.events > 0 || kv.apart || was.apart {
+		open = h.bare.next(kv, stored)
+		h.bare.add(kv, appendBare(open, h.bare.latest, kv.ModRevision, kv.Key, was, stored))
+	}
+}
+
+// stored calls f for the blocks that are to be stored, each with the place of its last event.
+func (h *history) stored(f func(last place, block []byte) error) error {
+	told := h.told.all()
+	if h.bare.events > 0 {
+		told = told[:h.plain]
+	}
+	for i, block := range told {
+		if err := f(h.told.last[i], block); err != nil {
+			return err
+		}
+	}
+	for i, block := range h.bare.all() {
+		if err := f(h.bare.last[i], block); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bytes is about how much is stored.
+func (h *history) bytes() int {
+	if h.bare.events > 0 {
+		return h.plain*blockBytes + h.bare.bytes()
+	}
+	return h.told.bytes()
+}
+
+// clear makes it empty; given says that somebody else has what was told now.
+func (h *history) clear(given bool) {
+	h.told.clear(given)
+	h.bare.clear(false)
+	h.plain = 0
+}
+
+// blocks are events of one form in the making.
 type blocks struct {
 	done   [][]byte
 	last   []place // where each of all ends
@@ -272,24 +361,36 @@ type blocks struct {
 	events int      // in all of them
 }
 
-// add notes an event; those of one batch come in order.
-func (h *blocks) add(at Revision, key []byte, before Revision, row []byte) {
-	if len(h.open) > 0 && len(h.open)+len(key)+len(row) > blockBytes {
+// next is the block that the next event goes into.
+func (h *blocks) next(kv *KeyValue, row []byte) []byte {
+	size := len(kv.Key) + len(row)
+	if len(h.open) > 0 && len(h.open)+size > blockBytes {
+		h.close()
+	}
+	if h.open == nil {
+		h.open = make([]byte, 0, max(h.room, size+32))
+	}
+	return h.open
+}
+
+// add takes the block with an event more.
+func (h *blocks) add(kv *KeyValue, open []byte) {
+	if h.at.revision == kv.ModRevision {
+		h.at.sub++
+	} else {
+		h.at = place{revision: kv.ModRevision}
+	}
+	h.open, h.latest = open, kv.ModRevision
+	h.events++
+}
+
+// close ends the open block, if there is one.
+func (h *blocks) close() {
+	if len(h.open) > 0 {
 		h.done = append(h.done, h.open)
 		h.open, h.latest = nil, 0
 		h.last = append(h.last[:len(h.done)-1], h.at)
 	}
-	if h.at.revision == at {
-		h.at.sub++
-	} else {
-		h.at = place{revision: at}
-	}
-	if h.open == nil {
-		h.open = make([]byte, 0, max(h.room, len(key)+len(row)+32))
-	}
-	h.open = appendEvent(h.open, h.latest, at, key, before, row)
-	h.latest = at
-	h.events++
 }
 
 // all are the blocks, and their ends stand in last.

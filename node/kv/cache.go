@@ -11,10 +11,11 @@ type prior struct {
 	create, mod Revision
 	version     int64
 	lease       int64
+	apart       bool // its value stands in a row of its own
 }
 
 func (kv *KeyValue) prior() prior {
-	return prior{create: kv.CreateRevision, mod: kv.ModRevision, version: kv.Version, lease: kv.Lease}
+	return prior{create: kv.CreateRevision, mod: kv.ModRevision, version: kv.Version, lease: kv.Lease, apart: kv.apart}
 }
 
 // metaCache remembers the newest version of keys that were written or looked up, so that a put need not
@@ -36,10 +37,22 @@ type cacheShard struct {
 	most   int    // slots that it may grow to
 }
 
+// cacheSlot is a key's place in the ring and what a prior has, packed: there are many.
 type cacheSlot struct {
-	at  uint64 // where the key begins, counted in bytes ever written
-	len uint32
-	prior
+	at          uint64 // where the key begins, counted in bytes ever written
+	len         uint32
+	apart       bool
+	create, mod Revision
+	version     int64
+	lease       int64
+}
+
+func (s *cacheSlot) prior() prior {
+	return prior{create: s.create, mod: s.mod, version: s.version, lease: s.lease, apart: s.apart}
+}
+
+func (s *cacheSlot) set(p prior) {
+	s.create, s.mod, s.version, s.lease, s.apart = p.create, p.mod, p.version, p.lease, p.apart
 }
 
 const (
@@ -119,7 +132,7 @@ func (c *cacheShard) key(s *cacheSlot) []byte {
 
 func (c *cacheShard) get(key []byte, hash uint64) (prior, bool) {
 	if i := c.find(key, hash); i >= 0 {
-		return c.slots[i].prior, true
+		return c.slots[i].prior(), true
 	}
 	return prior{}, false
 }
@@ -141,7 +154,7 @@ func (c *cacheShard) put(key []byte, hash uint64, p prior) {
 		i = c.victim(hash)
 		c.enter(i, key, hash)
 	}
-	c.slots[i].prior = p
+	c.slots[i].set(p)
 }
 
 // enter makes a slot a key's.
@@ -164,7 +177,7 @@ func (c *cacheShard) grow() {
 		if key := old.key(&old.slots[i]); hash != 0 && key != nil {
 			at := c.victim(hash)
 			c.enter(at, key, hash)
-			c.slots[at].prior = old.slots[i].prior
+			c.slots[at].set(old.slots[i].prior())
 		}
 	}
 }

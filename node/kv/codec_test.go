@@ -46,6 +46,8 @@ func TestGoldenForms(t *testing.T) {
 		{ID: CommandID{Origin: 1, Boot: 2, Seq: 3}, Floor: 4, Checkpoint: &Checkpoint{Term: 7, Seen: 8, Leases: []Lease{{ID: 5, Remaining: 30}}}},
 	}
 	block := appendEvent(nil, 0, 300, []byte("k"), 2, appendVersion(nil, &KeyValue{CreateRevision: 2, ModRevision: 300, Version: 4, Value: []byte("v")}))
+	apart := appendStored(nil, &KeyValue{CreateRevision: 2, ModRevision: 300, Version: 4, Lease: -1, Value: []byte("v"), apart: true})
+	bare := appendBare(nil, 0, 300, []byte("k"), prior{mod: 2, apart: true}, apart)
 	w := window{boot: 3, floor: 65, bits: []uint64{2, 1 << 63}}
 	for name, form := range map[string]struct {
 		bytes []byte
@@ -63,6 +65,9 @@ func TestGoldenForms(t *testing.T) {
 		"left command":     {rest[3].AppendTo(nil), "0201020304050708010a3c"},
 		"history's key":    {rowHistory(place{300, 2}), "68000000000000012c00000002"},
 		"history block":    {appendEvent(block, 300, 301, []byte("k"), 300, nil), "ac02016b020602ac0204007601016bac0200"},
+		"bare key row":     {apart, "0002ac020401"},
+		"value's key":      {rowValue(nil, 300, []byte("k")), "76000000000000012c6b"},
+		"bare block":       {appendBare(bare, 300, 301, []byte("k"), prior{mod: 300}, nil), "00ac02016b05060002ac02040101016bd80400"},
 		"grave's key":      {rowGrave(nil, []byte("a\x00")), "646100"},
 		"before's key":     {rowBefore(nil, []byte("a\x00")), "626100"},
 		"lease's key":      {rowLease(-2), "6cfffffffffffffffe"},
@@ -70,7 +75,7 @@ func TestGoldenForms(t *testing.T) {
 		"attached key":     {rowAttached(nil, 258, []byte("k")), "6100000000000001026b"},
 		"window row's key": {rowWindow(258), "770000000000000102"},
 		"window row":       {w.appendTo(nil), "034102000000000000000000000000000080"},
-		"version row":      {append(rowVersion(), layoutVersion), "6d7602"},
+		"version row":      {append(rowVersion(), layoutVersion), "6d7603"},
 	} {
 		if got := hex.EncodeToString(form.bytes); got != form.want {
 			t.Errorf("%s: the format has changed (it is frozen): %s, want %s", name, got, form.want)
@@ -96,7 +101,7 @@ func testGoldenState(t *testing.T, g ground) {
 	if err := v.Export(func(chunk []byte) error { state = append(state, chunk...); return nil }); err != nil {
 		t.Fatal(err)
 	}
-	const want = "02646201050d68000000000000000500000000230201620005020201007601016300050303010076010164000504040100760101620200026b63050303010076026b64050404010076026d6112050205050000013b753d636d656d62657273026d760102097700000000000000010a01031800000000000000097700000000000000020a01000200000000000000"
+	const want = "02646201050d68000000000000000500000000230201620005020201007601016300050303010076010164000504040100760101620200026b63050303010076026b64050404010076026d6112050205050000013b753d636d656d62657273026d760103097700000000000000010a01031800000000000000097700000000000000020a01000200000000000000"
 	if got := hex.EncodeToString(state); got != want {
 		t.Errorf("the layout has changed (it is frozen): %s, want %s", got, want)
 	}
@@ -245,7 +250,8 @@ func allocated(f func()) uint64 {
 func decodeAll(b []byte) {
 	_, _ = DecodeCommand(b)
 	_, _ = decodeMeta(b)
-	_, _ = decodeVersion(nil, b)
+	_, _ = decodeStored(nil, b)
+	_ = EachEvent(b, func(Event) bool { return true })
 	_, _ = decodeWindow(b)
 	_, _, _ = decodeWindowRow(b[:min(len(b), 9)], b[min(len(b), 9):])
 }
@@ -284,6 +290,9 @@ func FuzzDecodeRows(f *testing.F) {
 	f.Add(w.appendTo(nil))
 	f.Add(append(rowWindow(1), w.appendTo(nil)...))
 	f.Add(appendVersion(nil, &KeyValue{CreateRevision: 2, ModRevision: 300, Version: 4, Lease: -1, Value: []byte("v")}))
+	row := appendStored(nil, &KeyValue{CreateRevision: 2, ModRevision: 300, Version: 4, Lease: -1, apart: true})
+	f.Add(row)
+	f.Add(appendBare(appendBare(nil, 0, 300, []byte("k"), prior{mod: 2, apart: true}, row), 300, 301, []byte("k"), prior{mod: 300, apart: true}, nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		decodeAll(b)
 		if m, err := decodeMeta(b); err == nil {
@@ -291,8 +300,8 @@ func FuzzDecodeRows(f *testing.F) {
 				t.Fatalf("%+v became %+v: %v", m, again, err)
 			}
 		}
-		if kv, err := decodeVersion(nil, b); err == nil {
-			if again, err := decodeVersion(nil, appendVersion(nil, &kv)); err != nil || fmt.Sprint(again) != fmt.Sprint(kv) {
+		if kv, err := decodeStored(nil, b); err == nil {
+			if again, err := decodeStored(nil, appendStored(nil, &kv)); err != nil || fmt.Sprint(again) != fmt.Sprint(kv) {
 				t.Fatalf("%+v became %+v: %v", kv, again, err)
 			}
 		}

@@ -3,6 +3,7 @@ package kv
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"raftsman.dev/node/kv/engine"
 )
@@ -23,6 +24,7 @@ func (b *batch) compact(c *Compaction) (Result, error) {
 // tidying is a step of Tidy: blocks that go, and the newest event in them of each key.
 type tidying struct {
 	blocks [][]byte // row keys
+	values [][]byte // row keys of the values that stand apart and are of what these events have replaced
 	newest map[string]Event
 	upTo   Revision
 	events int
@@ -67,6 +69,9 @@ func (s *Store) untidy(events int) (t tidying, more bool, err error) {
 		t.upTo = last.revision
 		return true, EachEvent(bytes.Clone(block), func(e Event) bool {
 			t.newest[string(e.KV.Key)] = e
+			if e.apartBefore {
+				t.values = append(t.values, rowValue(nil, e.Before, e.KV.Key))
+			}
 			t.events++
 			return true
 		})
@@ -77,8 +82,8 @@ func (s *Store) untidy(events int) (t tidying, more bool, err error) {
 func (s *Store) tidy(t tidying, m meta) error {
 	rows := s.gen.db.NewBatch(1024 + 64*len(t.newest))
 	defer rows.Close()
-	for _, block := range t.blocks {
-		if err := rows.Delete(block); err != nil {
+	for _, row := range slices.Concat(t.blocks, t.values) {
+		if err := rows.Delete(row); err != nil {
 			return err
 		}
 	}
@@ -125,7 +130,7 @@ func (s *Store) settle(rows engine.Batch, l *lookup, key []byte, e *Event) error
 			}
 		}
 	case now.version == 0 || now.mod != at:
-		return rows.Set(rowBefore(nil, key), appendVersion(nil, &e.KV))
+		return rows.Set(rowBefore(nil, key), appendStored(nil, &e.KV))
 	}
 	if e.Before == 0 {
 		return nil

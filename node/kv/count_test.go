@@ -18,7 +18,7 @@ import (
 // walked is what a count of [lo, hi) would be, key by key.
 func walked(t *testing.T, v *View, lo, hi []byte) (n int64) {
 	t.Helper()
-	must(t, v.scan(lo, hi, func(KeyValue) bool { n++; return true }))
+	must(t, v.scan(lo, hi, false, func(KeyValue) bool { n++; return true }))
 	return n
 }
 
@@ -554,7 +554,7 @@ func countAlong(t *testing.T, s *Store, seed uint64, done *atomic.Bool) {
 			r.Limit = 1 + int64(rng.IntN(20))
 		}
 		want := int64(0)
-		err := v.scan(r.Key, r.End, func(KeyValue) bool { want++; return true })
+		err := v.scan(r.Key, r.End, false, func(KeyValue) bool { want++; return true })
 		got, readErr := readRange(v, &r)
 		if err := errors.Join(err, readErr, v.Close()); err != nil {
 			t.Errorf("reader %d, read %d: %v", seed, reads, err)

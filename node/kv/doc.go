@@ -4,7 +4,7 @@
 // Every member applies the same commands in the same order to equal logical state. Anything local
 // (clock, random numbers, map order) stays outside this package.
 //
-// # Layout (version 2)
+// # Layout (version 3)
 //
 // The rows stand on an engine (package engine): Pebble (package lsm), or memory in a simulation. On Pebble the
 // state is a directory of generations, each a Pebble database with its own log switched off: the Raft log is the
@@ -25,11 +25,15 @@
 // Rows, by the first byte of their key. Numbers are uvarints, signed ones zigzag, unless a size in bytes is given;
 // the last field takes what is left:
 //
-//	m v           layout version (1): 2. Another one is refused: a change of any row makes a new version
+//	m v           layout version (1): 3. A state of version 2, in which nothing stands apart, is read, too, and is of
+//	              version 3 from its next batch on. Any other is refused: a change of any row makes a new version
 //	m a           applied index, term, configuration index, revision, compacted and tidied revision plus 1, flags (1):
 //	              1 is opened, effects (4, little-endian), membership. Written with the data that it covers, once a
 //	              batch
-//	k <key>       the newest version of a key: create revision, mod revision, version, lease (signed), value
+//	k <key>       the newest version of a key: create revision, mod revision, version, lease (signed), value; or, if the
+//	              value stands apart, a zero (1) and all but the value
+//	v <revision><key>
+//	              a value that stands apart: of the version that was written at that revision (8, big-endian)
 //	w <origin>    the command IDs of one origin (8, big-endian) that were applied: boot, floor, then words
 //	              (8, little-endian): bit i of word n is sequence (floor/64+n)*64+i; below the floor all were
 //	h <revision><sub>
@@ -44,7 +48,17 @@
 //
 // An event in a block: its revision less that of the event before it, in the first one the revision itself; key
 // (length-prefixed); modification revision of what was before, 0 if nothing is known of it; the key's row as above
-// (length-prefixed), empty if the key was deleted.
+// (length-prefixed), empty if the key was deleted. A block that begins with a zero (1) is bare: in its events what is said
+// of the revision of before is doubled, and one more if the value of then stands apart. In any other block, and in what
+// Options.Changed is told, all values stand in their events.
+//
+// # Values apart
+//
+// A value of Options.ApartBytes or more stands in a row of its own, which its key's row and its event refer to. It is written
+// once, in the order of revisions: where compactions of the database sort keys, they move what is small, and the values lie
+// where they hardly ever need to be written again. A read pays with a second look-up. The row goes when Tidy removes the
+// event that has replaced the version: until then a row of k, of b or an event refers to it, and a reference to a row that
+// is not there is damage. Members may differ in which values stand apart, checksums do not.
 //
 // # History
 //

@@ -6,6 +6,8 @@ type Event struct {
 	// Before is the modification revision of what the key had just before, a deletion included; 0 is nothing that
 	// is known of. It says where to look for the previous version, no more: members may differ in it.
 	Before Revision
+
+	apartBefore bool // the value of what was before stands in a row of its own
 }
 
 // Deletion reports whether the key was deleted.

@@ -19,7 +19,16 @@ func (s *Store) Hash() (sum, applied uint64, err error) {
 	_, _ = h.Write(m.append(nil))
 	err = v.rows(nil, func(key, value []byte) error {
 		switch key[0] {
-		case prefixKey, prefixWindow, prefixLease, prefixAttached:
+		case prefixKey: // members may differ in which values stand apart
+			kv, err := decodeStored(key[1:], value)
+			if err == nil {
+				err = kv.fetch(v.snap, nil)
+			}
+			if err != nil {
+				return err
+			}
+			writeRow(h, key, appendVersion(nil, &kv))
+		case prefixWindow, prefixLease, prefixAttached:
 			writeRow(h, key, value)
 		}
 		return nil
@@ -66,7 +75,7 @@ func (v *View) hashVersions(h hash.Hash, at Revision) error {
 	}
 	base := v.meta.compacted
 	if base > 0 {
-		err := past{r: v.snap, at: base}.scan(nil, nil, func(kv KeyValue) bool {
+		err := past{r: v.snap, at: base}.scan(nil, nil, true, func(kv KeyValue) bool {
 			writeRow(h, kv.Key, appendVersion(nil, &kv))
 			return true
 		})

@@ -36,7 +36,10 @@ func decodeHistoryKey(key []byte) (place, error) {
 	return place{Revision(binary.BigEndian.Uint64(key[1:])), binary.BigEndian.Uint32(key[9:])}, nil
 }
 
-// appendEvent adds an event to a block: the revision's distance from the one before (in an empty block: from 0), the
+// A block has one of two forms. In a plain one every event has its value. A bare one, which begins with a zero, says of
+// every event, and of what was before it, whether the value stands apart.
+
+// appendEvent adds an event to a plain block: the revision's distance from the one before (in an empty block: from 0), the
 // key, what was before, and the key's row, which is empty for a deletion.
 func appendEvent(b []byte, last Revision, revision Revision, key []byte, before Revision, row []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(revision-last))
@@ -45,29 +48,51 @@ func appendEvent(b []byte, last Revision, revision Revision, key []byte, before 
 	return appendBytes(b, row)
 }
 
+// appendBare adds an event to a bare block: as appendEvent does, but that the row is as it is stored, and the number of
+// what was before is doubled, and one more if its value stands apart.
+func appendBare(b []byte, last Revision, revision Revision, key []byte, was prior, row []byte) []byte {
+	if len(b) == 0 {
+		b = append(b, 0)
+	}
+	b = appendBytes(binary.AppendUvarint(b, uint64(revision-last)), key)
+	return appendBytes(binary.AppendUvarint(b, uint64(was.mod)<<1|uint64(flags(was.apart))), row)
+}
+
 // event takes the next event off a block; its key and value alias the block.
-func (d *decoder) event(last Revision) (Event, error) {
+func (d *decoder) event(last Revision, bare bool) (Event, error) {
 	revision := last + Revision(d.uvarint())
-	key, before, row := d.bytes(), Revision(d.uvarint()), d.bytes()
-	if d.bad || revision < 1 || revision < last || before < 0 || before >= revision {
+	key, number, row := d.bytes(), d.uvarint(), d.bytes()
+	e := Event{KV: KeyValue{Key: key, ModRevision: revision}}
+	read := decodeVersion
+	if bare {
+		e.apartBefore, number, read = number&1 != 0, number>>1, decodeStored
+	}
+	e.Before = Revision(number)
+	if d.bad || revision < 1 || revision < last || e.Before < 0 || e.Before >= revision || e.apartBefore && e.Before == 0 {
 		return Event{}, fmt.Errorf("history block: event after revision %d: %w", last, ErrCorrupt)
 	}
 	if len(row) == 0 {
-		return Event{KV: KeyValue{Key: key, ModRevision: revision}, Before: before}, nil
+		return e, nil
 	}
-	kv, err := decodeVersion(key, row)
+	kv, err := read(key, row)
 	if err == nil && kv.ModRevision != revision {
 		err = fmt.Errorf("history block: key %q of revision %d among those of %d: %w", key, kv.ModRevision, revision, ErrCorrupt)
 	}
-	return Event{KV: kv, Before: before}, err
+	e.KV = kv
+	return e, err
 }
 
-// EachEvent calls f for the events of a block, in order, until it returns false. Keys and values alias the block. Errors
-// match ErrCorrupt.
+// EachEvent calls f for the events of a block, in order, until it returns false. Keys and values alias the block. A block
+// that Changes give has all values. Errors match ErrCorrupt.
 func EachEvent(block []byte, f func(Event) bool) error {
 	last := Revision(0)
-	for d := (decoder{b: block}); len(d.b) > 0; {
-		e, err := d.event(last)
+	d := decoder{b: block}
+	bare := len(block) > 1 && block[0] == 0 // no event is of revision 0
+	if bare {
+		d.b = block[1:]
+	}
+	for len(d.b) > 0 {
+		e, err := d.event(last, bare)
 		if err != nil {
 			return err
 		}
@@ -125,14 +150,16 @@ func eachBlock(r engine.Reader, from Revision, f func(last place, block []byte) 
 	return damage("history", it.Error())
 }
 
-// findEvent reads what happened to a key at a revision; what it returns is the caller's. ok is false if that is not in
+// findEvent reads what happened to a key at a revision, without its value if that stands apart; what it returns is the
+// caller's. ok is false if that is not in
 // history: there was nothing, or it has been tidied away.
 func findEvent(r engine.Reader, at Revision, key []byte) (found Event, ok bool, err error) {
 	err = eachBlock(r, at, func(_ place, block []byte) (more bool, err error) {
 		more = true
 		bad := EachEvent(block, func(e Event) bool {
 			if e.KV.ModRevision == at && bytes.Equal(e.KV.Key, key) {
-				found, ok = Event{KV: e.KV.copy(false), Before: e.Before}, true
+				e.KV.Key, e.KV.Value = bytes.Clone(e.KV.Key), bytes.Clone(e.KV.Value)
+				found, ok = e, true
 			}
 			more = !ok && e.KV.ModRevision <= at
 			return more

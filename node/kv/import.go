@@ -56,7 +56,7 @@ func (i *Import) Finish() (Applied, error) {
 	if err := i.load.Finish(); err != nil {
 		return Applied{}, fmt.Errorf("take over the received state: %w", err)
 	}
-	m, err := readMeta(i.gen.db.NewDurableIter)
+	_, m, err := readMeta(i.gen.db.NewDurableIter)
 	if err == nil && m.Index == 0 {
 		err = fmt.Errorf("received state says nothing of how far it is: %w", ErrMalformed)
 	}

@@ -22,7 +22,7 @@ func (l *lookup) prior(key []byte) (prior, error) {
 		return prior{}, damage(fmt.Sprintf("key %q", key), err)
 	}
 	if ok {
-		kv, err := decodeVersion(key, v)
+		kv, err := decodeStored(key, v)
 		return kv.prior(), err
 	}
 	l.row = rowGrave(l.row[:0], key)

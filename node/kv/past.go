@@ -66,7 +66,7 @@ func (p past) count(lo, hi []byte, now int64) (int64, error) {
 		return n, err
 	}
 	n = 0
-	err = p.scan(lo, hi, func(KeyValue) bool { n++; return true })
+	err = p.scan(lo, hi, false, func(KeyValue) bool { n++; return true })
 	return n, err
 }
 
@@ -91,6 +91,16 @@ func (p past) get(key []byte) (KeyValue, bool, error) {
 
 // from looks for the version in force among the events that led to the one at revision newest.
 func (p past) from(key []byte, newest Revision) (KeyValue, bool, error) {
+	kv, ok, err := p.bare(key, newest)
+	if ok && err == nil {
+		err = kv.fetch(p.r, nil)
+	}
+	kv.apart = false
+	return kv, ok && err == nil, err
+}
+
+// bare is from without a value that stands apart.
+func (p past) bare(key []byte, newest Revision) (KeyValue, bool, error) {
 	for at := newest; at != 0; {
 		e, ok, err := findEvent(p.r, at, key)
 		if err != nil {
@@ -111,17 +121,24 @@ func (p past) from(key []byte, newest Revision) (KeyValue, bool, error) {
 }
 
 // scan goes through the keys that there are and those that were deleted, in order.
-func (p past) scan(lo, hi []byte, f func(KeyValue) bool) error {
+func (p past) scan(lo, hi []byte, values bool, f func(KeyValue) bool) error {
 	graves, err := newGraveIter(p.r, lo, hi)
 	if err != nil {
 		return err
 	}
 	defer graves.Close()
 	going := true
+	give := func(kv KeyValue) (err error) {
+		if values {
+			err = kv.fetch(p.r, nil)
+		}
+		going = err == nil && f(kv)
+		return err
+	}
 	emit := func(key []byte, newest Revision) error {
-		kv, ok, err := p.from(key, newest)
+		kv, ok, err := p.bare(key, newest)
 		if ok && err == nil {
-			going = f(kv)
+			err = give(kv)
 		}
 		return err
 	}
@@ -136,12 +153,12 @@ func (p past) scan(lo, hi []byte, f func(KeyValue) bool) error {
 			}
 		}
 	}
-	err = scanKeys(p.r, lo, hi, func(kv KeyValue) bool {
+	err = scanKeys(p.r, lo, hi, false, func(kv KeyValue) bool {
 		if bury(kv.Key); !going || bad != nil {
 			return false
 		}
 		if kv.ModRevision <= p.at {
-			going = f(kv)
+			bad = give(kv)
 		} else {
 			bad = emit(kv.Key, kv.ModRevision)
 		}
@@ -157,13 +174,13 @@ func (p past) scan(lo, hi []byte, f func(KeyValue) bool) error {
 }
 
 // getBefore reads the version of a key that was in force when history was tidied, if it is of revision at or an earlier
-// one.
+// one, without its value if that stands apart.
 func getBefore(r engine.Reader, key []byte, at Revision) (KeyValue, bool, error) {
 	v, closer, err := r.Get(rowBefore(nil, key))
 	if err != nil || closer == nil {
 		return KeyValue{}, false, damage("history", err)
 	}
-	kv, err := decodeVersion(bytes.Clone(key), bytes.Clone(v))
+	kv, err := decodeStored(bytes.Clone(key), bytes.Clone(v))
 	if bad := closer.Close(); err == nil {
 		err = bad
 	}

@@ -16,10 +16,10 @@ import (
 	"raftsman.dev/node/kv/seeds"
 )
 
-// small are options under which little data already rotates memory tables, overflows the cache and is counted in
-// stretches.
+// small are options under which little data already rotates memory tables, overflows the cache, is counted in stretches
+// and stands apart.
 func small(fs vfs.FS) Options {
-	return Options{FS: fs, MemTableBytes: 64 << 10, BlockCacheBytes: 1 << 20, CacheSlots: 16, Stretch: 4}
+	return Options{FS: fs, MemTableBytes: 64 << 10, BlockCacheBytes: 1 << 20, CacheSlots: 16, Stretch: 4, ApartBytes: 6}
 }
 
 func mustOpen(t testing.TB, dir string, o Options) *Store {
@@ -363,6 +363,7 @@ func (p *pair) compare(s *Store) {
 	}
 	p.compareHistory(s)
 	p.compareCounts(s)
+	p.compareApart(s)
 	reads := []Txn{everything()}
 	p.gen.now, p.gen.old = p.twin.revision, p.twin.compacted
 	for range 8 {
@@ -469,6 +470,13 @@ func hashOf(t *testing.T, s *Store) string {
 	return fmt.Sprintf("%016x at %d", hash, at)
 }
 
+// open opens a store in which some values stand apart: from so many bytes on as is drawn, each time anew.
+func (p *pair) open(dir string) *Store {
+	o := p.ground.options(dir)
+	o.ApartBytes = 1 + p.gen.rng.IntN(12)
+	return mustOpen(p.t, dir, o)
+}
+
 // reopen closes the store, flushed or not, and opens it again.
 func (p *pair) reopen() {
 	p.t.Helper()
@@ -487,7 +495,7 @@ func (p *pair) reopen() {
 	if err := p.store.Close(); err != nil {
 		p.fatalf("close: %v", err)
 	}
-	p.store = mustOpen(p.t, p.dir, p.ground.options(p.dir))
+	p.store = p.open(p.dir)
 	if at := p.store.Applied().Index; at < durable || at > uint64(len(p.log)) {
 		p.fatalf("reopened at %d; durable was %d", at, durable)
 	}
@@ -526,8 +534,8 @@ func testAgainstTheTwin(t *testing.T, g ground) {
 			if _, ok := g.(onPebble); ok && seed%4 == 0 { // on a real disk
 				p.ground, p.dir = onPebble{vfs.Default}, filepath.Join(t.TempDir(), "s")
 			}
-			p.store = mustOpen(t, p.dir, p.ground.options(p.dir))
-			other := mustOpen(t, p.dir+"-other", p.ground.options(p.dir+"-other"))
+			p.store = p.open(p.dir)
+			other := p.open(p.dir + "-other")
 			for range 25 {
 				p.extend(1 + p.gen.rng.IntN(60))
 				p.catchUp(p.store)

@@ -18,8 +18,12 @@ func getKey(r engine.Reader, key []byte) (KeyValue, bool, error) {
 	}
 	own := make([]byte, len(key)+len(v))
 	copy(own[copy(own, key):], v)
-	kv, err := decodeVersion(own[:len(key):len(key)], own[len(key):])
-	return kv, err == nil, errors.Join(err, closer.Close())
+	kv, err := decodeStored(own[:len(key):len(key)], own[len(key):])
+	if err = errors.Join(err, closer.Close()); err == nil {
+		err = kv.fetch(r, nil)
+	}
+	kv.apart = false
+	return kv, err == nil, err
 }
 
 // getRow reads a key's row, which is valid until closer is closed; a nil closer says that there is none.
@@ -42,8 +46,8 @@ func getMeta(r engine.Reader) (m meta, ok bool, err error) {
 	return m, err == nil, errors.Join(err, closer.Close())
 }
 
-// scanKeys reads [lo, hi) in order; what f gets is reused.
-func scanKeys(r engine.Reader, lo, hi []byte, f func(KeyValue) bool) error {
+// scanKeys reads [lo, hi) in order, without the values that stand apart unless values are wanted; what f gets is reused.
+func scanKeys(r engine.Reader, lo, hi []byte, values bool, f func(KeyValue) bool) error {
 	upper := []byte{prefixKey + 1}
 	if hi != nil {
 		upper = rowKey(nil, hi)
@@ -53,8 +57,13 @@ func scanKeys(r engine.Reader, lo, hi []byte, f func(KeyValue) bool) error {
 		return damage("a range", err)
 	}
 	defer it.Close()
+	var room []byte
 	for ok := it.First(); ok; ok = it.Next() {
-		kv, err := decodeVersion(it.Key()[1:], it.Value())
+		kv, err := decodeStored(it.Key()[1:], it.Value())
+		if err == nil && values && kv.apart {
+			err = kv.fetch(r, room[:0])
+			room = kv.Value
+		}
 		if err != nil {
 			return err
 		}

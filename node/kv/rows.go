@@ -8,7 +8,9 @@ import (
 )
 
 const (
-	layoutVersion = 2
+	// layoutVersion is what is written, and every store from oldestLayout on can be read: version 3 added what stands apart.
+	layoutVersion = 3
+	oldestLayout  = 2
 
 	prefixMeta     = 'm'
 	prefixKey      = 'k'
@@ -18,6 +20,7 @@ const (
 	prefixBefore   = 'b'
 	prefixLease    = 'l'
 	prefixAttached = 'a'
+	prefixValue    = 'v'
 )
 
 func rowVersion() []byte { return []byte("mv") }
@@ -85,11 +88,13 @@ func checkRow(key, value []byte) error {
 	var err error
 	switch {
 	case string(key) == string(rowVersion()):
-		err = checkLayout(value)
+		_, err = checkLayout(value)
 	case string(key) == string(rowApplied()):
 		_, err = decodeMeta(value)
 	case key[0] == prefixKey:
-		_, err = decodeVersion(key[1:], value)
+		_, err = decodeStored(key[1:], value)
+	case key[0] == prefixValue:
+		err = checkValueKey(key)
 	case key[0] == prefixWindow:
 		_, _, err = decodeWindowRow(key, value)
 	case key[0] == prefixHistory:
@@ -97,7 +102,7 @@ func checkRow(key, value []byte) error {
 	case key[0] == prefixGrave:
 		_, err = decodeGrave(key[1:], value)
 	case key[0] == prefixBefore:
-		_, err = decodeVersion(key[1:], value)
+		_, err = decodeStored(key[1:], value)
 	case key[0] == prefixLease:
 		_, err = decodeLease(key, value)
 	case key[0] == prefixAttached && len(key) > 9 && len(value) == 0:
@@ -159,7 +164,7 @@ func decodeMeta(b []byte) (meta, error) {
 	return m, nil
 }
 
-// appendVersion is a key's row: its metadata, then its value.
+// appendVersion is a whole version: its metadata, then its value.
 func appendVersion(b []byte, kv *KeyValue) []byte {
 	b = binary.AppendUvarint(b, uint64(kv.CreateRevision))
 	b = binary.AppendUvarint(b, uint64(kv.ModRevision))
@@ -168,7 +173,7 @@ func appendVersion(b []byte, kv *KeyValue) []byte {
 	return append(b, kv.Value...)
 }
 
-// decodeVersion reads a key's row; the value aliases b.
+// decodeVersion reads what appendVersion has made; the value aliases b.
 func decodeVersion(key, b []byte) (KeyValue, error) {
 	d := decoder{b: b}
 	kv := KeyValue{Key: key, CreateRevision: Revision(d.uvarint()), ModRevision: Revision(d.uvarint()), Version: int64(d.uvarint()), Lease: d.varint()}

@@ -38,6 +38,8 @@ type Options struct {
 	// many. No answer depends on it.
 	// Default 512.
 	Stretch int
+	// ApartBytes is from how many bytes on a value stands in a row of its own; members may differ in it. Default 512.
+	ApartBytes int
 	// Logger hears what Pebble has to say; nil drops it, but for what is fatal.
 	Logger pebble.Logger
 	// Hash is for tables in memory alone: what they forget depends on it, nothing that is stored or answered.
@@ -75,6 +77,9 @@ func (o *Options) fill() {
 	if o.Stretch == 0 {
 		o.Stretch = 512
 	}
+	if o.ApartBytes == 0 {
+		o.ApartBytes = 512
+	}
 	if o.Hash == nil {
 		seed := maphash.MakeSeed()
 		o.Hash = func(key []byte) uint64 { return maphash.Bytes(seed, key) }
@@ -96,6 +101,7 @@ type Store struct {
 
 	// Owned by the applying goroutine.
 	gen      *generation // nil once the store is closed
+	layout   byte        // of its rows, 0 while there are none
 	meta     meta
 	windows  map[uint64]window
 	leases   map[int64]Lease
@@ -184,7 +190,7 @@ func (s *Store) begin(gen *generation, named bool) error {
 
 // adopt reads the state of a generation and makes it the one in force.
 func (s *Store) adopt(gen *generation) error {
-	m, err := readMeta(gen.db.NewIter)
+	layout, m, err := readMeta(gen.db.NewIter)
 	if err != nil {
 		return err
 	}
@@ -200,7 +206,7 @@ func (s *Store) adopt(gen *generation) error {
 	if err != nil {
 		return err
 	}
-	s.gen, s.meta, s.windows, s.leases, s.attached = gen, m, windows, leases, attached
+	s.gen, s.layout, s.meta, s.windows, s.leases, s.attached = gen, layout, m, windows, leases, attached
 	s.cache.clear()
 	s.points = nil
 	if m.Index > 0 && m.Index%s.opts.PointEvery == 0 {
@@ -210,11 +216,11 @@ func (s *Store) adopt(gen *generation) error {
 	return nil
 }
 
-// readMeta reads the applied row; a database without one is new and empty, at revision 1.
-func readMeta(newIter func(lo, hi []byte) (engine.Iterator, error)) (meta, error) {
+// readMeta reads the applied row, and of which layout it is; a database without one is new and empty, at revision 1.
+func readMeta(newIter func(lo, hi []byte) (engine.Iterator, error)) (layout byte, m meta, err error) {
 	it, err := newIter([]byte{prefixMeta}, []byte{prefixMeta + 1})
 	if err != nil {
-		return meta{}, damage("the applied row", err)
+		return 0, meta{}, damage("the applied row", err)
 	}
 	defer it.Close()
 	var version, applied []byte
@@ -227,28 +233,29 @@ func readMeta(newIter func(lo, hi []byte) (engine.Iterator, error)) (meta, error
 		}
 	}
 	if err := it.Error(); err != nil {
-		return meta{}, damage("the applied row", err)
+		return 0, meta{}, damage("the applied row", err)
 	}
 	if version != nil { // before anything else: another version's rows may be anything
-		if err := checkLayout(version); err != nil {
-			return meta{}, err
+		if layout, err = checkLayout(version); err != nil {
+			return 0, meta{}, err
 		}
 	}
 	switch {
 	case applied == nil:
-		return newMeta(), nil
+		return 0, newMeta(), nil
 	case version == nil:
-		return meta{}, fmt.Errorf("the store has an applied row but no layout version: %w", ErrCorrupt)
+		return 0, meta{}, fmt.Errorf("the store has an applied row but no layout version: %w", ErrCorrupt)
 	}
-	return decodeMeta(applied)
+	m, err = decodeMeta(applied)
+	return layout, m, err
 }
 
-// checkLayout refuses a store or snapshot that another version of the program wrote.
-func checkLayout(v []byte) error {
-	if len(v) != 1 || v[0] != layoutVersion {
-		return fmt.Errorf("store has layout version %v, this program knows %d: start it with the program that wrote it", v, layoutVersion)
+// checkLayout refuses a store or snapshot that this program cannot read.
+func checkLayout(v []byte) (layout byte, err error) {
+	if len(v) != 1 || v[0] < oldestLayout || v[0] > layoutVersion {
+		return 0, fmt.Errorf("store has layout version %v, this program knows %d to %d: start it with the program that wrote it", v, oldestLayout, layoutVersion)
 	}
-	return nil
+	return v[0], nil
 }
 
 func readWindows(r engine.Reader) (map[uint64]window, error) {
@@ -272,7 +279,7 @@ func readWindows(r engine.Reader) (map[uint64]window, error) {
 func (s *Store) commit(b *batch) error {
 	rows := s.gen.db.NewBatch(len(b.rows) + b.history.bytes() + 64*len(b.writes.list) + 1024)
 	defer rows.Close()
-	if s.meta.Index == 0 {
+	if s.layout != layoutVersion {
 		if err := rows.Set(rowVersion(), []byte{layoutVersion}); err != nil {
 			return err
 		}
@@ -289,7 +296,7 @@ func (s *Store) commit(b *batch) error {
 	if err != nil {
 		return fmt.Errorf("commit to the store: %w", err)
 	}
-	s.meta, s.grown = b.meta, b.history.events
+	s.layout, s.meta, s.grown = layoutVersion, b.meta, b.history.told.events
 	for i := range b.touched {
 		s.windows[b.touched[i].origin] = b.touched[i].window
 	}
@@ -307,7 +314,7 @@ func (s *Store) tell(b *batch) {
 	if s.opts.Changed == nil {
 		return
 	}
-	s.opts.Changed(Changes{Index: b.meta.Index, Term: b.meta.Term, Revision: b.meta.revision, Compacted: b.meta.compacted, Blocks: b.history.all(), Leases: b.leases.told})
+	s.opts.Changed(Changes{Index: b.meta.Index, Term: b.meta.Term, Revision: b.meta.revision, Compacted: b.meta.compacted, Blocks: b.history.told.all(), Leases: b.leases.told})
 }
 
 // Applied reports how far the store is.
@@ -336,7 +343,7 @@ func (s *Store) Durable() (uint64, error) {
 		return 0, err
 	}
 	defer v.Close()
-	m, err := readMeta(v.gen.db.NewDurableIter)
+	_, m, err := readMeta(v.gen.db.NewDurableIter)
 	return m.Index, err
 }
 

@@ -141,7 +141,7 @@ func testViewOutlivesSwitch(t *testing.T, g ground) {
 		t.Fatalf("durable at %d after the switch: %v", a, err)
 	}
 	n := 0
-	if err := v.scan([]byte{}, nil, func(kv KeyValue) bool { n++; return string(kv.Value) == "old" }); err != nil || n != 5 || v.Applied().Index != 5 {
+	if err := v.scan([]byte{}, nil, true, func(kv KeyValue) bool { n++; return string(kv.Value) == "old" }); err != nil || n != 5 || v.Applied().Index != 5 {
 		t.Fatalf("the old view shows %d keys at entry %d: %v", n, v.Applied().Index, err)
 	}
 	if n := g.generations("s"); n != 2 {
@@ -218,21 +218,25 @@ func testImportRefusesForeignRows(t *testing.T, g ground) {
 		t.Fatal(err)
 	}
 	for name, chunk := range map[string][]byte{
-		"another layout":        row("mv", "\x01"),
-		"an unknown row":        row("zz", ""),
-		"a row of the future":   row("i\x00", ""),
-		"a broken block":        row(string(rowHistory(place{2, 0})), "\x02"),
-		"a block's wrong end":   row(string(rowHistory(place{3, 0})), string(appendEvent(nil, 0, 2, []byte("a"), 0, nil))),
-		"a broken grave":        row("da", ""),
-		"a broken version":      row("ba", "\x01"),
-		"a broken lease":        row("l", "\x00\x00\x00"),
-		"an attached nothing":   row(string(rowAttached(nil, 1, nil)), ""),
-		"an empty key":          row("", ""),
-		"a broken applied row":  row("ma", "\x01"),
-		"a broken key":          row("ka", "\x01"),
-		"a broken window":       row("w\x00\x00\x00\x00\x00\x00\x00\x01", "\x01\x01\x01"),
-		"a window of no origin": row("w", "\x01\x01"),
-		"half a row":            row("ka", "123456")[:5],
+		"another layout":              row("mv", "\x01"),
+		"an unknown row":              row("zz", ""),
+		"a row of the future":         row("i\x00", ""),
+		"a broken block":              row(string(rowHistory(place{2, 0})), "\x02"),
+		"a block's wrong end":         row(string(rowHistory(place{3, 0})), string(appendEvent(nil, 0, 2, []byte("a"), 0, nil))),
+		"half a bare block":           row(string(rowHistory(place{2, 0})), "\x00\x02\x01"),
+		"an earlier value of nothing": row(string(rowHistory(place{2, 0})), "\x00\x02\x01a\x01\x00"),
+		"two values":                  row("ka", "\x00\x02\x02\x01\x00v"),
+		"a value of no key":           row("v\x00\x00\x00\x00\x00\x00\x00\x02", "v"),
+		"a broken grave":              row("da", ""),
+		"a broken version":            row("ba", "\x01"),
+		"a broken lease":              row("l", "\x00\x00\x00"),
+		"an attached nothing":         row(string(rowAttached(nil, 1, nil)), ""),
+		"an empty key":                row("", ""),
+		"a broken applied row":        row("ma", "\x01"),
+		"a broken key":                row("ka", "\x01"),
+		"a broken window":             row("w\x00\x00\x00\x00\x00\x00\x00\x01", "\x01\x01\x01"),
+		"a window of no origin":       row("w", "\x01\x01"),
+		"half a row":                  row("ka", "123456")[:5],
 	} {
 		if err := in.Add(chunk); err == nil {
 			t.Errorf("%s was taken", name)

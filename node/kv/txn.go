@@ -15,8 +15,8 @@ type source interface {
 	// stat is get for one who does not need the value.
 	stat(key []byte) (KeyValue, bool, error)
 	// scan calls f for every key in [lo, hi) in order, hi nil for no end, until f returns false. What f
-	// gets may be reused by the next call.
-	scan(lo, hi []byte, f func(KeyValue) bool) error
+	// gets may be reused by the next call. Unless values are wanted, those that stand apart are left out.
+	scan(lo, hi []byte, values bool, f func(KeyValue) bool) error
 	// then is the state at an earlier revision, which must not be compacted.
 	then(Revision) (source, error)
 	// counting begins a count, which must end; nil is that only a scan can tell how many keys there are.
@@ -43,7 +43,7 @@ func holds(src source, c *Compare) (bool, error) {
 		return holdsFor(c, kv, ok), nil
 	}
 	all, some := true, false
-	err := src.scan(lo, hi, func(kv KeyValue) bool {
+	err := src.scan(lo, hi, c.Target == CompareValue, func(kv KeyValue) bool {
 		some = true
 		all = holdsFor(c, kv, true)
 		return all
@@ -260,7 +260,7 @@ func scanInto(src source, r *RangeRequest, res *RangeResult, lo, hi []byte) (err
 	}
 	var refused error
 	more := false
-	err = src.scan(lo, hi, func(kv KeyValue) bool {
+	err = src.scan(lo, hi, !r.CountOnly && !r.dropsValue(), func(kv KeyValue) bool {
 		if res.takes(r, &kv) {
 			kv = kv.copy(r.dropsValue())
 			refused = src.charge(len(kv.Key) + len(kv.Value) + answerOverhead)
@@ -318,6 +318,7 @@ func (r *RangeRequest) dropsValue() bool { return r.KeysOnly && r.Target != Sort
 
 func (kv *KeyValue) copy(keysOnly bool) KeyValue {
 	c := *kv
+	c.apart = false
 	c.Key = bytes.Clone(kv.Key)
 	if keysOnly {
 		c.Value = nil

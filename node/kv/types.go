@@ -11,6 +11,10 @@ type KeyValue struct {
 	ModRevision    Revision
 	Version        int64
 	Lease          int64
+
+	// apart says that the value stands in a row of its own. It is for what is about to be read or written; in no answer is
+	// it set.
+	apart bool
 }
 
 // CommandID names a command for ever: who proposed it, in which boot, and its place there.

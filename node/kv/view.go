@@ -117,15 +117,23 @@ func (v *View) Events(from Revision, f func(Event) bool) error {
 	if from < v.meta.compacted {
 		return fmt.Errorf("events from revision %d on, compacted at %d: %w", from, v.meta.compacted, ErrCompacted)
 	}
+	var room []byte
 	return eachBlock(v.snap, from, func(_ place, block []byte) (more bool, err error) {
 		more = true
+		var bad error
 		err = EachEvent(block, func(e Event) bool {
-			if e.KV.ModRevision >= from {
-				more = f(e)
+			if e.KV.ModRevision < from {
+				return true
 			}
+			if e.KV.apart {
+				bad = e.KV.fetch(v.snap, room[:0])
+				room = e.KV.Value
+			}
+			e.KV.apart, e.apartBefore = false, false
+			more = bad == nil && f(e)
 			return more
 		})
-		return more, err
+		return more, errors.Join(err, bad)
 	})
 }
 
@@ -163,11 +171,11 @@ func (v *View) get(key []byte) (KeyValue, bool, error) {
 	return getKey(v.snap, key)
 }
 
-func (v *View) scan(lo, hi []byte, f func(KeyValue) bool) error {
+func (v *View) scan(lo, hi []byte, values bool, f func(KeyValue) bool) error {
 	if v.err != nil {
 		return v.err
 	}
-	return scanKeys(v.snap, lo, hi, f)
+	return scanKeys(v.snap, lo, hi, values, f)
 }
 
 // Export gives out the whole state in chunks, in order. A chunk is rows, each a length-prefixed key and

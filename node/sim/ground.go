@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"encoding/binary"
 
 	pebblefs "github.com/cockroachdb/pebble/v2/vfs"
 
@@ -30,6 +31,9 @@ type ground interface {
 // exportBytes is small, so that a snapshot is many chunks, and one that is cut off has something to go on from.
 const exportBytes = 512
 
+// apartBytes lets about half of the values stand in rows of their own.
+const apartBytes = 5
+
 func (w *World) newGround() ground {
 	if w.weather.Pebble {
 		return onPebble{pebblefs.NewCrashableMem()}
@@ -41,7 +45,7 @@ func (w *World) newGround() ground {
 type inMemory struct{ disk *memory.Disk }
 
 func (g inMemory) options() kv.Options {
-	return kv.Options{Engine: g.disk, CacheSlots: 64, ExportBytes: exportBytes, PointEvery: pointEvery, Hash: memory.Hash}
+	return kv.Options{Engine: g.disk, CacheSlots: 64, ApartBytes: apartBytes, ExportBytes: exportBytes, PointEvery: pointEvery, Hash: memory.Hash}
 }
 
 func (g inMemory) applied(w *World) {
@@ -62,17 +66,34 @@ func (g inMemory) rot(w *World, name bool) bool {
 	return g.disk.Rot(w.rng)
 }
 
-// alter changes the last byte of the value: it stands at the end of a key's row.
+// alter changes the last byte of a newest value: it stands at the end of its key's row, or in a row of its own.
 func (g inMemory) alter(w *World) (key []byte, ok bool) {
-	key, ok = g.disk.Alter(w.rng, func(key, row []byte) []byte {
-		if key[0] != 'k' || len(row) < 5 {
+	row, ok := g.disk.Alter(w.rng, func(key, row []byte, newest func([]byte) []byte) []byte {
+		whole := key[0] == 'k' && len(row) >= 5 && row[0] != 0
+		if !whole && !(key[0] == 'v' && isOf(newest(append([]byte("k"), key[9:]...)), key[1:9])) {
 			return nil
 		}
 		row = bytes.Clone(row)
 		row[len(row)-1] ^= 1
 		return row
 	})
-	return bytes.TrimPrefix(key, []byte("k")), ok
+	switch {
+	case !ok:
+		return nil, false
+	case row[0] == 'v':
+		return row[9:], true
+	}
+	return row[1:], true
+}
+
+// isOf reports whether a key's row, nil for none, has its value apart and is of the revision that the value's row names.
+func isOf(row, revision []byte) bool {
+	if len(row) == 0 || row[0] != 0 {
+		return false
+	}
+	_, n := binary.Uvarint(row[1:])
+	mod, _ := binary.Uvarint(row[1+n:])
+	return mod == binary.BigEndian.Uint64(revision)
 }
 
 func (g inMemory) altered() bool { return g.disk.Altered() }
@@ -81,7 +102,7 @@ func (g inMemory) altered() bool { return g.disk.Altered() }
 type onPebble struct{ fs *pebblefs.MemFS }
 
 func (g onPebble) options() kv.Options {
-	return kv.Options{FS: g.fs, MemTableBytes: 256 << 10, BlockCacheBytes: 1 << 20, CacheSlots: 64, ExportBytes: exportBytes, PointEvery: pointEvery}
+	return kv.Options{FS: g.fs, MemTableBytes: 256 << 10, BlockCacheBytes: 1 << 20, CacheSlots: 64, ApartBytes: apartBytes, ExportBytes: exportBytes, PointEvery: pointEvery}
 }
 
 func (g onPebble) applied(*World) {}

@@ -117,8 +117,9 @@ func (d *Disk) SpoilName() {
 
 // Alter changes a row of the generation in force behind the back of who has it open, in every state in which it stands;
 // what reads it later finds nothing wrong. Among the rows that are durable and in the newest state one is drawn that
-// change has something to put in place of; nil and false when there is none.
-func (d *Disk) Alter(rng *rand.Rand, change func(key, value []byte) []byte) (key []byte, ok bool) {
+// change has something to put in place of; nil and false when there is none. newest reads the newest state, nil for no
+// row.
+func (d *Disk) Alter(rng *rand.Rand, change func(key, value []byte, newest func(key []byte) []byte) []byte) (key []byte, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	g := d.mu.generations[d.mu.current]
@@ -127,7 +128,12 @@ func (d *Disk) Alter(rng *rand.Rand, change func(key, value []byte) []byte) (key
 	}
 	all := g.durable.rows()
 	old := all[rng.IntN(len(all))]
-	value := change(old.key, old.value)
+	value := change(old.key, old.value, func(key []byte) []byte {
+		if r := g.newest().get(key); r != nil {
+			return r.value
+		}
+		return nil
+	})
 	if value == nil || g.newest().get(old.key) != old {
 		return nil, false
 	}

@@ -341,7 +341,7 @@ func TestPlaces(t *testing.T) {
 func TestAlter(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 6))
 	d := New()
-	change := func(_, value []byte) []byte { return append(bytes.Clone(value), '!') }
+	change := func(_, value []byte, _ func([]byte) []byte) []byte { return append(bytes.Clone(value), '!') }
 	if _, ok := d.Alter(rng, change); ok {
 		t.Fatal("a row of an empty disk was altered")
 	}
@@ -355,7 +355,7 @@ func TestAlter(t *testing.T) {
 		t.Fatal(err)
 	}
 	before, snap := tell(twin, nil, nil), b.NewSnapshot()
-	if _, ok := d.Alter(rng, func(_, _ []byte) []byte { return nil }); ok || d.Altered() {
+	if _, ok := d.Alter(rng, func(_, _ []byte, _ func([]byte) []byte) []byte { return nil }); ok || d.Altered() {
 		t.Fatal("altered into nothing")
 	}
 	key, ok := d.Alter(rng, change)
