@@ -50,6 +50,7 @@ const maxPoints = 64
 type attestation struct {
 	points   []Point    // its own newest, in order
 	diverged Divergence // its own
+	question Index      // the leader's last one
 
 	// Leader: one point is asked of everybody at a time, until all have answered or its time is over.
 	asked     Point
@@ -142,6 +143,7 @@ func (c *Core) divergenceOf(p *progress) Divergence {
 // heedAttest answers a leader's question. Told that it differs, this member looks for itself: the leader may speak of
 // a state that is gone.
 func (c *Core) heedAttest(b Heartbeat) Point {
+	c.attest.question = b.Point.Index
 	own := c.attest.at(b.Point.Index)
 	if b.Diverged && own.Index != 0 && own.Sum != b.Point.Sum {
 		c.diverge(Divergence{Index: own.Index, Own: own.Sum, Majority: b.Point.Sum})

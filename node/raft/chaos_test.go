@@ -98,6 +98,8 @@ func (w *world) chaosStep(step int) {
 		w.propose(n, fmt.Sprintf("%d:%d", n.id, step))
 	case dice < 96:
 		w.read(n)
+	case dice < 97:
+		w.local(n, Watched{On: w.rng.IntN(2) == 0})
 	default:
 		w.request(n)
 	}

@@ -72,6 +72,8 @@ type Core struct {
 	verdict Space // what the leader takes, as last heard or judged
 	attest  attestation
 
+	unwatched bool // nobody here looks at what is committed without asking the leader
+
 	repair repair
 	reset  *Base // a snapshot's base that the next batch restarts the log at
 	out    Output
@@ -238,8 +240,9 @@ func (c *Core) adoptPeers(m Membership) {
 		}
 		p := c.peer(x.ID)
 		if p == nil {
-			// A newcomer counts as heard from until the next CheckQuorum has asked it.
-			p = &progress{id: x.ID, next: c.log.last.Index + 1, active: true}
+			// A newcomer counts as heard from until the next CheckQuorum has asked it. What it forwarded to earlier
+			// leaders, or may read at by their word, lies in this log or is lost.
+			p = &progress{id: x.ID, next: c.log.last.Index + 1, active: true, awaits: c.log.last.Index}
 		}
 		peers = append(peers, p)
 	}

@@ -48,9 +48,9 @@ func describeBody(b Body) string {
 		}
 		return fmt.Sprintf(" match=%d", b.Match)
 	case Heartbeat:
-		return fmt.Sprintf(" commit=%d%s%s", b.Commit, numbered(" read=", b.Read), describeSpace(b.Space)+describePoint(b.Point)+flagged(" diverged", b.Diverged))
+		return fmt.Sprintf(" commit=%d%s%s", b.Commit, numbered(" read=", b.Read), describeSpace(b.Space)+describePoint(b.Point)+flagged(" diverged", b.Diverged)+flagged(" quiet", b.Quiet))
 	case HeartbeatReply:
-		return numbered(" read=", b.Read) + describeSpace(b.Space) + describePoint(b.Point)
+		return numbered(" read=", b.Read) + describeSpace(b.Space) + describePoint(b.Point) + flagged(" unwatched", b.Unwatched)
 	case Forward:
 		refs := ""
 		for _, p := range b.Proposals {

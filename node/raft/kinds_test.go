@@ -155,6 +155,12 @@ func body(l *lab, kind string) Body {
 		return Append{Prev: last, Commit: last.Index, Entries: commands(last.Index, last.Term)}
 	case "AppendReply":
 		return AppendReply{Match: last.Index, Rejected: strings.HasSuffix(kind, " rejected"), Hint: Position{1, 1}}
+	case "Heartbeat":
+		return Heartbeat{Quiet: strings.HasSuffix(kind, " quiet")}
+	case "Watched":
+		on := strings.HasSuffix(kind, " on")
+		l.local(Watched{On: !on})
+		return Watched{On: on}
 	case "Persisted":
 		if l.role == RoleLeader {
 			l.slow = true
@@ -165,7 +171,7 @@ func body(l *lab, kind string) Body {
 		return SnapshotReceived{From: 2, Base: Base{Position: Position{9, 4}, Config: 1, Membership: voters(3)}}
 	}
 	for _, b := range []Body{
-		Heartbeat{}, HeartbeatReply{Read: 1}, TimeoutNow{}, Forward{Proposals: []Proposal{{Ref: 71, Payload: []byte("f")}}}, ForwardRefused{Refs: []uint64{72}, Reason: RefusedBusy},
+		HeartbeatReply{Read: 1}, TimeoutNow{}, Forward{Proposals: []Proposal{{Ref: 71, Payload: []byte("f")}}}, ForwardRefused{Refs: []uint64{72}, Reason: RefusedBusy},
 		ReadRequest{Ref: 73}, ReadReply{Ref: 70, Index: last.Index}, Stranger{Config: last.Index},
 		RepairRequest{From: 1, To: 2}, RepairReply{First: 9, Entries: commands(1, 4)}, SnapshotRequest{Min: 1},
 		Propose{Proposals: []Proposal{{Ref: 74, Payload: []byte("p")}}}, Read{Ref: 75}, ChangeMembership{Ref: 76, Change: Change{Remove: []MemberID{3}}}, Transfer{Ref: 77, To: 2},
@@ -182,7 +188,7 @@ func body(l *lab, kind string) Body {
 
 // fingerprint is all of a member's state that a message may change and that can be seen.
 func fingerprint(l *lab) string {
-	return fmt.Sprintf("%+v %+v %v %v %v %v %v", l.Status(), l.hard, l.log.base.Position, l.remoteReads, l.rounds, l.newReads, l.boots)
+	return fmt.Sprintf("%+v %+v %v %v %v %v %v %v", l.Status(), l.hard, l.log.base.Position, l.remoteReads, l.rounds, l.newReads, l.boots, l.unwatched)
 }
 
 // observe hands one message to a member in a role and says what it does.
@@ -345,6 +351,14 @@ func peerTable() []cell {
 			"enters the term, becomes follower, follows, answers",
 			"enters the term, becomes follower, follows, answers, refuses to clients",
 		}},
+		{"Heartbeat quiet", "lower", all("answers")},
+		{"Heartbeat quiet", "same", [4]string{"ignored", "becomes follower, follows", "becomes follower, follows", "stops"}},
+		{"Heartbeat quiet", "higher", [4]string{
+			"enters the term",
+			"enters the term, becomes follower, follows",
+			"enters the term, becomes follower, follows",
+			"enters the term, becomes follower, follows, refuses to clients",
+		}},
 		{"HeartbeatReply", "lower", all("ignored")},
 		{"HeartbeatReply", "same", [4]string{"ignored", "ignored", "ignored", "grants reads"}},
 		{"HeartbeatReply", "higher", [4]string{
@@ -414,5 +428,7 @@ func localTable() []cell {
 		{"Connected", "", [4]string{"takes note", "takes note", "takes note", "sends Append"}},
 		{"Unreachable", "", [4]string{"refuses to clients", "ignored", "ignored", "takes note"}},
 		{"Space", "", all("takes note")},
+		{"Watched off", "", all("takes note")},
+		{"Watched on", "", [4]string{"answers", "takes note", "takes note", "takes note"}},
 	}
 }

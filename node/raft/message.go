@@ -49,21 +49,25 @@ type AppendReply struct {
 
 // Heartbeat keeps followers; Read is the newest read round that it confirms, or 0. Space is what the leader
 // takes of clients' commands. Point is the newest point of the leader's state that it asks everybody for, or, with
-// Diverged, one at which the receiver's sum is not that of the majority, which it gives.
+// Diverged, one at which the receiver's sum is not that of the majority, which it gives. Quiet says that it only tells
+// the commit index: it has neither Read nor Point, and a member in its term does not answer it.
 type Heartbeat struct {
 	Commit   Index
 	Read     uint64
 	Space    Space
 	Point    Point
 	Diverged bool
+	Quiet    bool
 }
 
 // HeartbeatReply echoes Read, and tells how much space the sender's disk has, and its own sum at the point that it was
-// asked for, if it has it.
+// asked for, if it has it. Unwatched says that nobody there looks at what is committed without asking the leader, see
+// Watched; an older program leaves it unset. A member that comes to be watched says so unasked, with Read 0.
 type HeartbeatReply struct {
-	Read  uint64
-	Space Space
-	Point Point
+	Read      uint64
+	Space     Space
+	Point     Point
+	Unwatched bool
 }
 
 // TimeoutNow tells a voter to campaign at once (thesis §3.10).
@@ -198,6 +202,13 @@ type Connected struct {
 	Boot Boot
 }
 
+// Watched says whether somebody at this member looks at what is committed without asking the leader, as watchers and
+// serializable reads do (local). Where nobody does, the leader lets the commit index wait for the next append or the
+// next heartbeat. A core counts as watched until it hears otherwise.
+type Watched struct {
+	On bool
+}
+
 // Unreachable says that messages to Peer were lost (local): streaming falls back to probing, and reads on
 // their way to it fail at once. Forwarded proposals do not, since they may have arrived: who waits for them
 // proposes them again.
@@ -231,6 +242,7 @@ func (SnapshotReceived) body() {}
 func (SnapshotSent) body()     {}
 func (Compacted) body()        {}
 func (Connected) body()        {}
+func (Watched) body()          {}
 func (Unreachable) body()      {}
 func (Space) body()            {}
 

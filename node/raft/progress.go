@@ -26,6 +26,8 @@ type progress struct {
 	fetching    bool  // entries for it are being read from the log
 	declined    bool  // it was told to take over and did not
 	sentCommit  Index // highest commit index told
+	awaits      Index // what its clients may wait to see committed: the last index it forwarded or may read at
+	unwatched   bool  // as it said last
 	readAck     uint64
 	space       Space // as it said last
 	told        bool  // it has said so in this reign
@@ -52,9 +54,11 @@ func (p *progress) probe(next Index) {
 	p.inflight, p.flightBytes = p.inflight[:0], 0
 }
 
-// startOver forgets what the peer has acknowledged: it runs another boot. It is asked where the stream had come to.
+// startOver forgets what the peer has acknowledged and said, and what its clients waited for: it runs another boot. It
+// is asked where the stream had come to.
 func (p *progress) startOver() {
 	p.match, p.lastTick, p.sentCommit, p.declined = 0, 0, 0, false
+	p.awaits, p.unwatched = 0, false
 	if p.mode != ModeSnapshot {
 		p.probe(p.next)
 	}

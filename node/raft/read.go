@@ -96,6 +96,9 @@ func (c *Core) grantRead(r pendingRead, index Index) {
 		c.out.Reads = append(c.out.Reads, ReadGrant{Ref: r.ref, Index: index})
 		return
 	}
+	if p := c.peer(r.from); p != nil {
+		p.awaits = max(p.awaits, index)
+	}
 	c.early(r.from, ReadReply{Ref: r.ref, Index: index})
 	c.out.Early[len(c.out.Early)-1].ToBoot = r.boot
 }

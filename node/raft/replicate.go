@@ -57,7 +57,11 @@ func (c *Core) forwarded(m Message, f Forward) {
 	refused := map[Refusal][]uint64{}
 	refuse := func(ref uint64, reason Refusal) { refused[reason] = append(refused[reason], ref) }
 	if c.role == RoleLeader && m.Term <= c.hard.Term {
+		before := c.log.last.Index
 		c.accept(f.Proposals, refuse)
+		if p := c.peer(m.From); p != nil && c.log.last.Index > before {
+			p.awaits = c.log.last.Index
+		}
 	} else {
 		for _, p := range f.Proposals {
 			refuse(p.Ref, RefusedNoLeader)
@@ -74,8 +78,8 @@ func (c *Core) forwarded(m Message, f Forward) {
 func (c *Core) replicate(p *progress) {
 	for !p.full(&c.cfg) && !c.spares(p) {
 		if p.mode == ModeStream && p.next > c.log.last.Index {
-			if p.sentCommit < min(c.commit, p.match) {
-				c.heartbeat(p) // tells the commit index; no entry is there to carry it
+			if c.owesCommit(p) {
+				c.tellCommit(p)
 			}
 			return
 		}
@@ -199,13 +203,6 @@ func (c *Core) nudge(p *progress) {
 	p.lastTick = p.match
 }
 
-func (c *Core) heartbeat(p *progress) {
-	commit := min(c.commit, p.match)
-	at, diverged := c.question(p)
-	c.early(p.id, Heartbeat{Commit: commit, Read: c.newestRound(), Space: c.verdict, Point: at, Diverged: diverged})
-	p.sentCommit = max(p.sentCommit, commit)
-}
-
 // appended is the follower's side of replication (thesis §3.5).
 func (c *Core) appended(from MemberID, a Append) {
 	if c.roomless(a) {
@@ -283,21 +280,6 @@ func (c *Core) appendRejected(p *progress, r AppendReply) {
 	}
 	agree := c.log.agree(min(r.Hint.Index, r.Match-1), r.Hint.Term)
 	p.probe(agree.Index + 1)
-}
-
-func (c *Core) heartbeatReplied(from MemberID, r HeartbeatReply) {
-	p := c.peer(from)
-	if p == nil {
-		return
-	}
-	p.active = true
-	p.readAck = max(p.readAck, r.Read)
-	if p.told = true; r.Space != p.space {
-		p.space = r.Space
-		c.judgeSpace()
-	}
-	c.attested(p, r)
-	c.confirmRounds()
 }
 
 // maybeCommit moves the commit index to what a quorum of the configuration in force holds durably, if that

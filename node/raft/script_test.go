@@ -36,6 +36,7 @@ import (
 //	points [every=N]         from now on the stores pass a point of attestation at every Nth entry
 //	spoil ID                 something is wrong in its store from now on
 //	space ID [low] [out]     what its disk has left
+//	watched ID [off]         somebody there looks at what is committed, or nobody does any more
 //	read ID
 //	change ID [add=(ID,...)] [promote=(ID,...)] [remove=(ID,...)] [planned=INDEX]
 //	transfer ID [to=ID]
@@ -188,6 +189,8 @@ func (s *story) ask() {
 		s.node().spoilt = 0xbad + uint32(s.node().id)
 	case "space":
 		w.local(s.node(), Space{Low: s.d.HasArg("low"), Out: s.d.HasArg("out")})
+	case "watched":
+		w.local(s.node(), Watched{On: !s.d.HasArg("off")})
 	case "unreachable":
 		w.local(s.node(), Unreachable{Peer: s.id("peer")})
 	case "state":

@@ -106,9 +106,7 @@ func (c *Core) stepReign(m Message) error {
 		c.appended(m.From, b)
 	case Heartbeat:
 		c.heedLeader(m)
-		c.advanceCommit(b.Commit)
-		c.heedSpace(b.Space)
-		c.early(m.From, HeartbeatReply{Read: b.Read, Space: c.space, Point: c.heedAttest(b)})
+		c.heartbeaten(m.From, b)
 	case AppendReply:
 		if c.heedTerm(m) && c.role == RoleLeader {
 			c.appendReplied(m.From, b)
@@ -222,6 +220,8 @@ func (c *Core) stepLocal(body Body) error {
 		c.unreachable(b.Peer)
 	case Space:
 		c.measured(b)
+	case Watched:
+		c.watched(b.On)
 	default:
 		return fmt.Errorf("local message of kind %T: %w", body, ErrMalformed)
 	}

@@ -76,6 +76,8 @@ type Replica struct {
 	room    room
 	low     bool // this member's own disk is low on space
 
+	unwatched bool // nobody here looks at what is committed without asking the leader, as the core knows
+
 	now     uint64 // ticks since the start
 	applied raft.Index
 	leader  raft.MemberID
@@ -255,6 +257,15 @@ func (r *Replica) Step(b raft.Body) { r.step(b) }
 
 func (r *Replica) step(b raft.Body) { _ = r.core.Step(raft.Message{Body: b}) }
 
+// Watched tells the core whether somebody at this member looks at what is committed without asking the leader. To say
+// again what it knows costs nothing. Before it is said, somebody does.
+func (r *Replica) Watched(on bool) {
+	if on == r.unwatched {
+		r.unwatched = !on
+		r.step(raft.Watched{On: on})
+	}
+}
+
 // Change asks for a membership change; the outcome says whether it has begun.
 func (r *Replica) Change(c raft.Change, done chan<- ChangeOutcome) {
 	ref := r.await(done)
@@ -329,6 +340,7 @@ func (r *Replica) Form(self raft.Member) error {
 		return fmt.Errorf("start the core as founder: %w", err)
 	}
 	r.core = core
+	r.step(raft.Watched{On: !r.unwatched})
 	r.observe()
 	return nil
 }

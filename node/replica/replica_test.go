@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"raftsman.dev/node/kv"
@@ -337,5 +338,29 @@ func (w *world) disturb() {
 		w.apart[h.id] = true
 	case n < 110:
 		delete(w.apart, h.id)
+	}
+}
+
+// TestWatchedIsNews: the leader hears at once of somebody who begins to look at a follower's state, once, and of
+// nothing that can wait.
+func TestWatchedIsNews(t *testing.T) {
+	w := group(t, 3, 3, Tuning{})
+	l := w.leader()
+	i := slices.IndexFunc(w.ids, func(id raft.MemberID) bool { return id != l.id })
+	f := w.hosts[w.ids[i]]
+	w.until("the follower knows its leader", func() bool { return f.replica.Brief().Leader == l.id })
+	said := func(on bool) int {
+		before := len(w.bag)
+		f.replica.Watched(on)
+		f.replica.Pump()
+		return len(w.bag) - before
+	}
+	for i, step := range []struct {
+		on   bool
+		said int
+	}{{true, 0}, {false, 0}, {false, 0}, {true, 1}, {true, 0}, {false, 0}, {true, 1}} {
+		if n := said(step.on); n != step.said {
+			t.Errorf("step %d, watched %v: %d messages, want %d", i, step.on, n, step.said)
+		}
 	}
 }

@@ -132,11 +132,11 @@ func (e *encoder) fill(m raft.Message) (kind uint8, err error) {
 		v.Flags, v.A, v.B, v.C = bit(b.Rejected), uint64(b.Match), uint64(b.Hint.Index), uint64(b.Hint.Term)
 		return frameAppendReply, nil
 	case raft.Heartbeat:
-		v.Flags, v.A, v.B = bit(b.Space.Low, b.Space.Out, b.Diverged), uint64(b.Commit), b.Read
+		v.Flags, v.A, v.B = bit(b.Space.Low, b.Space.Out, b.Diverged, b.Quiet), uint64(b.Commit), b.Read
 		e.fillPoint(b.Point)
 		return frameHeartbeat, nil
 	case raft.HeartbeatReply:
-		v.Flags, v.A = bit(b.Space.Low, b.Space.Out), b.Read
+		v.Flags, v.A = bit(b.Space.Low, b.Space.Out, b.Unwatched), b.Read
 		e.fillPoint(b.Point)
 		return frameHeartbeatReply, nil
 	case raft.TimeoutNow:
@@ -272,10 +272,10 @@ func (d *decoder) body(kind uint8) (raft.Body, error) {
 		return raft.AppendReply{Rejected: first, Match: raft.Index(v.A), Hint: raft.Position{Index: raft.Index(v.B), Term: raft.Term(v.C)}}, nil
 	case frameHeartbeat:
 		p, err := d.point()
-		return raft.Heartbeat{Commit: raft.Index(v.A), Read: v.B, Space: raft.Space{Low: first, Out: second}, Point: p, Diverged: v.Flags&4 != 0}, err
+		return raft.Heartbeat{Commit: raft.Index(v.A), Read: v.B, Space: raft.Space{Low: first, Out: second}, Point: p, Diverged: v.Flags&4 != 0, Quiet: v.Flags&8 != 0}, err
 	case frameHeartbeatReply:
 		p, err := d.point()
-		return raft.HeartbeatReply{Read: v.A, Space: raft.Space{Low: first, Out: second}, Point: p}, err
+		return raft.HeartbeatReply{Read: v.A, Space: raft.Space{Low: first, Out: second}, Point: p, Unwatched: v.Flags&4 != 0}, err
 	case frameTimeoutNow:
 		return raft.TimeoutNow{}, nil
 	case frameForward:
