@@ -58,6 +58,7 @@ func listedFaults() []listed {
 		{"joint change interrupted", []string{"partition while joint", "leader crashes while joint", "member crashes while joint", "transfer while joint"}},
 		{"transfer storm", []string{"leadership transfer in a storm"}}, {"struck in a transfer", []string{"struck in a transfer"}},
 		{"learner further behind than the log", []string{"learner further behind"}},
+		{"watchers come", []string{"watchers come"}}, {"watchers go", []string{"watchers go"}},
 		{"request repeated", []string{"request repeated"}}, {"serializable read", []string{"serializable read"}}, {"linearizable read", []string{"linearizable read"}},
 		{"compare and swap", []string{"compare-and-swap"}},
 	}

@@ -24,7 +24,8 @@
 // peers tell a member of its own past (see rollback.go), and the order in which a member opens its disk, sets a damaged
 // store aside, measures its space, sends and takes in snapshots and heeds attestation (see store.go, space.go, stream.go
 // and attest.go, after node/repair.go, space.go, sending.go, receiving.go and attest.go of package node). A host
-// that speaks the previous version of the peer protocol neither tells nor hears what has been seen of members.
+// that speaks the previous version of the peer protocol neither tells nor hears what has been seen of members, or that
+// nobody watches at one.
 //
 // A store is altered behind its back, one at a time, and the plan keeps it one: who has such a state, and was not found
 // yet, sends no snapshot of it. Found it must be by the end of the healing, and nobody else may be named. What an

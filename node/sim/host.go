@@ -66,6 +66,7 @@ type process struct {
 	unflushed  int        // turns of the applier since then
 	full       bool       // its log found no space for a segment
 	space      raft.Space
+	unwatched  bool // nobody watches there
 	diverged   bool // it was told that its state is not the majority's
 	harmed     bool // it has met damage in its store
 	aside      bool // a damaged store lies aside until asideUntil is applied
@@ -117,6 +118,9 @@ func (h *host) start() {
 	h.w.story.line(h.w, h.id, "up, boot %d, %+v", h.boot, h.replica.Brief())
 	h.later(h.w.between(0, tick), h.tick)
 	h.measure()
+	if h.up() && h.w.weather.Watch > 0 {
+		h.comeOrGo()
+	}
 }
 
 // run makes the replica.

@@ -166,6 +166,9 @@ func (n *network) arrive(p parcel) {
 	news := p.from.Boot > h.met[p.m.From].boot
 	h.meet(p.from, p.m)
 	n.mix(h, p)
+	if h.protocol.previous || p.from.Life == 0 {
+		p.m = asBefore(p.m)
+	}
 	p.m.To = h.id // as a member reads it: the handshake alone says who is meant
 	h.receive(p.m, news)
 }

@@ -22,6 +22,8 @@ type Weather struct {
 	SlowDisk, TornWrite, Sick, Rot, RotStore, TearStore, Empty, Swap, RollBack int64
 	Chores, Alter                                                              int64
 	Membership, Transfer, Mend                                                 int64
+	// Watch is how often watchers come to one member, or go; 0: some are everywhere.
+	Watch int64
 	// Members is the size to begin with, KeepEntries how short the logs are kept, Clients how many ask at once.
 	Members     int
 	KeepEntries uint64
@@ -68,6 +70,7 @@ func Draw(rng *rand.Rand) Weather {
 	}
 	w.Previous = int(some(40, 50_000, 600_000))
 	w.Chores = some(70, 200, 2000)
+	w.Watch = some(80, 100, 5000)
 	return w
 }
 
@@ -104,6 +107,7 @@ func (w *World) begin() {
 	w.recur(w.weather.Membership, w.reshape)
 	w.recur(w.weather.Transfer, w.transfer)
 	w.recur(w.weather.Mend, w.mend)
+	w.recur(w.weather.Watch, func() { w.strike(func(h *host) { h.later(0, h.comeOrGo) }) })
 	w.recur(w.weather.Chores, func() { w.strike(w.keepHouse) })
 }
 
