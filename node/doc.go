@@ -12,6 +12,14 @@
 // They meet in the inbox: whoever has something for the owner leaves it there and wakes it. The owner never
 // waits for a disk or a peer.
 //
+// # What followers know
+//
+// The owner says in each turn whether anybody looks at this member's state without asking the leader: watchers are there,
+// or a client has read so within the last second. Such a follower is told at once what is committed. One where nobody
+// looks is told what its own clients wait for, and otherwise hears of it with the next entries or heartbeat (see
+// node/raft/notice.go): the first serializable read after a quiet second may show a state that is one heartbeat interval
+// older, 100 ms by default. Watchers and linearizable requests never wait for a heartbeat.
+//
 // # Start and stop
 //
 // Start refuses before it touches the disk: flags, then ports, then names of peers, then the data directory.

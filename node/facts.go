@@ -10,7 +10,8 @@ import (
 // facts is what the owner tells everybody else: single values, each current, together not a consistent whole.
 type facts struct {
 	tick                 atomic.Uint64
-	beat                 atomic.Int64 // of the owner's last tick, in nanoseconds of the wall clock
+	glance               atomic.Uint64 // one more than the tick of the last look at this member's state as it is, 0 before any
+	beat                 atomic.Int64  // of the owner's last tick, in nanoseconds of the wall clock
 	role                 atomic.Uint32
 	term, leader         atomic.Uint64
 	reign                atomic.Uint64 // the term in which this member leads, 0 while it does not

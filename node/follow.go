@@ -23,6 +23,7 @@ func (m *Member) follow() error {
 	m.hub = watch.New(watch.Options{
 		History: func() watch.History { return m.store.View() }, Revision: m.store.Revision(), Compacted: m.store.Compacted(),
 		RingBytes: ringBytes, Rand: rand.New(rand.NewPCG(draw(), draw())),
+		First: func() { signal(m.inbox.wake) },
 	})
 	return nil
 }
@@ -56,6 +57,26 @@ func (m *Member) Parting() <-chan struct{} { return m.parting }
 
 // Watch implements etcdapi.Backend.
 func (m *Member) Watch() *watch.Stream { return m.hub.Stream() }
+
+// glanceFor is how long this member counts as watched after somebody has looked at its state as it is: whoever does so
+// again and again finds it no older than it can be.
+const glanceFor = time.Second
+
+// Glance implements etcdapi.Backend. The owner is woken once a tick at most, and readers share nothing in between.
+func (m *Member) Glance() {
+	if now := m.facts.tick.Load() + 1; m.facts.glance.Load() != now {
+		m.facts.glance.Store(now)
+		signal(m.inbox.wake)
+	}
+}
+
+// watched reports to the owner whether clients of this member look at what is committed without asking the leader. What
+// else looks at the store does so on the leader, or can wait for the next heartbeat: compaction and leases, the status and
+// the operator, and the hashes by which members are compared.
+func (m *Member) watched() bool {
+	last := m.facts.glance.Load()
+	return m.hub.Watchers() > 0 || last != 0 && m.replica.Now() < last+uint64(m.cfg.ticks(glanceFor))
+}
 
 // tellHealth keeps gRPC's own health service up to date: it says what /readyz says.
 func (m *Member) tellHealth() {

@@ -38,6 +38,7 @@ func (m *Member) own() {
 		}
 		in = m.inbox.take(in)
 		in.deliver(m.replica, &gate, ticked)
+		m.replica.Watched(m.watched())
 		m.replica.Pump()
 		m.facts.observe(m.replica)
 		m.settleStore()

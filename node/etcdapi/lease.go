@@ -65,6 +65,7 @@ func (s *leaseServer) LeaseLeases(context.Context, *pb.LeaseLeasesRequest) (*pb.
 	if err := s.b.Serving(); err != nil && err != ErrLearner {
 		return nil, toStatus(err)
 	}
+	s.b.Glance()
 	v := s.b.View()
 	defer v.Close()
 	var ids []int64

@@ -49,6 +49,8 @@ type Options struct {
 	// lengthens each by up to a tenth; nil does not. The pump alone uses it.
 	Interval time.Duration
 	Rand     *rand.Rand
+	// First, if not nil, is called when a watcher comes where there was none. It must not block.
+	First func()
 }
 
 func (o *Options) fill() {
@@ -175,6 +177,9 @@ func (h *Hub) Stats() Stats {
 	}
 }
 
+// Watchers is Stats().Watchers, and waits for nobody.
+func (h *Hub) Watchers() int { return int(h.watchers.Load()) }
+
 func (h *Hub) revision() kv.Revision {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -202,7 +207,9 @@ func (h *Hub) admit(w *watcher) (revision kv.Revision, ok bool) {
 	if w.Start == 0 {
 		w.next = h.mu.revision + 1
 	}
-	h.watchers.Add(1)
+	if h.watchers.Add(1) == 1 && h.opts.First != nil {
+		h.opts.First()
+	}
 	h.mu.orders = append(h.mu.orders, order{kind: addWatcher, watcher: w})
 	wake(h.bell)
 	return h.mu.revision, true

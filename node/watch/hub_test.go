@@ -550,3 +550,23 @@ func TestAPassMayOvertakeTheMainCohort(t *testing.T) {
 		}
 	}
 }
+
+// TestFirstWatcherIsTold: whoever wants to know is told of the first watcher, of no other while there is one, and again
+// of the first one after all have gone.
+func TestFirstWatcherIsTold(t *testing.T) {
+	told := 0
+	b := newBench(t, Options{First: func() { told++ }})
+	for i, want := range []int{1, 1, 2} {
+		if i == 2 {
+			b.stream.Close()
+			b.rest()
+			b.stream = b.hub.Stream()
+		}
+		if b.watch(Request{Start: 1, Key: []byte("k")}); told != want {
+			t.Fatalf("told %d times of watcher %d, want %d", told, i, want)
+		}
+	}
+	if n := b.hub.Watchers(); n != 1 {
+		t.Errorf("%d watchers, want 1", n)
+	}
+}
