@@ -17,8 +17,9 @@
 // The owner says in each turn whether anybody looks at this member's state without asking the leader: watchers are there,
 // or a client has read so within the last second. Such a follower is told at once what is committed. One where nobody
 // looks is told what its own clients wait for, and otherwise hears of it with the next entries or heartbeat (see
-// node/raft/notice.go): the first serializable read after a quiet second may show a state that is one heartbeat interval
-// older, 100 ms by default. Watchers and linearizable requests never wait for a heartbeat.
+// node/raft/notice.go). Whoever begins to look there, by a serializable read or a watcher that begins at the newest
+// revision, waits until the leader has said how far it is, for one heartbeat interval at most (100 ms by default): a member
+// that is cut off answers with what it has.
 //
 // # Start and stop
 //

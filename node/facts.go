@@ -11,6 +11,7 @@ import (
 type facts struct {
 	tick                 atomic.Uint64
 	glance               atomic.Uint64 // one more than the tick of the last look at this member's state as it is, 0 before any
+	abreast              atomic.Bool   // who looks finds what was committed before, as the leader has been asked
 	beat                 atomic.Int64  // of the owner's last tick, in nanoseconds of the wall clock
 	role                 atomic.Uint32
 	term, leader         atomic.Uint64

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -62,12 +63,21 @@ func (m *Member) Watch() *watch.Stream { return m.hub.Stream() }
 // again and again finds it no older than it can be.
 const glanceFor = time.Second
 
-// Glance implements etcdapi.Backend. The owner is woken once a tick at most, and readers share nothing in between.
-func (m *Member) Glance() {
+// Glance implements etcdapi.Backend. The owner is woken once a tick at most, and readers share nothing in between. Whoever
+// begins to look asks once for what was committed before; after that the leader tells it. Where nobody answers, asking
+// again would not help: what went lost is made good by the next heartbeat.
+func (m *Member) Glance(ctx context.Context) {
 	if now := m.facts.tick.Load() + 1; m.facts.glance.Load() != now {
 		m.facts.glance.Store(now)
 		signal(m.inbox.wake)
 	}
+	if m.facts.abreast.Load() || m.facts.leads() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.HeartbeatInterval)
+	defer cancel()
+	_ = m.Barrier(ctx)
+	m.facts.abreast.Store(true)
 }
 
 // watched reports to the owner whether clients of this member look at what is committed without asking the leader. What
@@ -75,7 +85,11 @@ func (m *Member) Glance() {
 // the operator, and the hashes by which members are compared.
 func (m *Member) watched() bool {
 	last := m.facts.glance.Load()
-	return m.hub.Watchers() > 0 || last != 0 && m.replica.Now() < last+uint64(m.cfg.ticks(glanceFor))
+	on := m.hub.Watchers() > 0 || last != 0 && m.replica.Now() < last+uint64(m.cfg.ticks(glanceFor))
+	if !on && m.facts.abreast.Load() {
+		m.facts.abreast.Store(false)
+	}
+	return on
 }
 
 // tellHealth keeps gRPC's own health service up to date: it says what /readyz says.

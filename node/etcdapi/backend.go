@@ -100,8 +100,10 @@ type Backend interface {
 	// Read runs a read-only transaction on this member's store as it is. bill is told of the bytes that answers to ranges
 	// take up as they grow; its error ends the read and is returned.
 	Read(ctx context.Context, txn kv.Txn, bill func(bytes int) error) (kv.Result, error)
-	// Glance notes that a client looks at this member's state as it is, so that it is kept as new as can be.
-	Glance()
+	// Glance notes that a client looks at this member's state as it is, so that it is kept as new as can be. The first one in
+	// a while asks the leader how far it is: for one heartbeat interval at most, and a member that is cut off goes on without
+	// an answer.
+	Glance(ctx context.Context)
 	// View pins this member's state as it is; whoever asks closes it.
 	View() *kv.View
 	// Compact forgets history before a revision. It returns once this member has applied it and, if physical, has

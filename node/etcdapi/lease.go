@@ -61,11 +61,11 @@ func (s *leaseServer) LeaseRevoke(ctx context.Context, r *pb.LeaseRevokeRequest)
 }
 
 // LeaseLeases lists the leases that this member knows of.
-func (s *leaseServer) LeaseLeases(context.Context, *pb.LeaseLeasesRequest) (*pb.LeaseLeasesResponse, error) {
+func (s *leaseServer) LeaseLeases(ctx context.Context, _ *pb.LeaseLeasesRequest) (*pb.LeaseLeasesResponse, error) {
 	if err := s.b.Serving(); err != nil && err != ErrLearner {
 		return nil, toStatus(err)
 	}
-	s.b.Glance()
+	s.b.Glance(ctx)
 	v := s.b.View()
 	defer v.Close()
 	var ids []int64

@@ -156,7 +156,7 @@ func (s *kvServer) mayRead(ctx context.Context, serializable bool) error {
 		return err
 	}
 	if serializable {
-		s.b.Glance()
+		s.b.Glance(ctx)
 		return nil
 	}
 	return s.b.Barrier(ctx)
