@@ -30,17 +30,19 @@ type leases struct {
 
 // What is handed out at once: so much can one entry revoke without holding up what follows it for more than some
 // milliseconds, and so few of them are on their way that puts get between. At the even rate that this comes to at most
-// (12,800 in a second) 100,000 leases that run out together are gone in 8 s, where the log keeps up.
+// (12,800 in a second) 100,000 leases that run out together are gone in 8 s, where the log keeps up. Those that run out
+// within one grain go in order of their IDs: neighbours cost the store less. etcd looks every 500 ms.
 const (
-	expiryBatch    = 64
+	expiryBatch    = 128
 	expiryInFlight = 2 * expiryBatch
-	expiryEvery    = 5 * time.Millisecond
+	expiryEvery    = 10 * time.Millisecond
+	expiryGrain    = 100 * time.Millisecond
 )
 
 func newLeases(election time.Duration) *leases {
 	return &leases{
 		began: time.Now(), wake: make(chan struct{}, 1), changed: make(chan struct{}),
-		keeper: lease.New(lease.Options{Pause: election, Batch: expiryBatch, InFlight: expiryInFlight, Every: expiryEvery}),
+		keeper: lease.New(lease.Options{Pause: election, Batch: expiryBatch, InFlight: expiryInFlight, Every: expiryEvery, Grain: min(expiryGrain, election)}),
 	}
 }
 

@@ -2,6 +2,7 @@ package etcdapi
 
 import (
 	"context"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -51,7 +52,9 @@ func Register(s grpc.ServiceRegistrar, b Backend, l Limits) (closeLeader func())
 	pb.RegisterClusterServer(s, &clusterServer{b: b, leader: leader})
 	pb.RegisterMaintenanceServer(s, &maintenanceServer{b: b})
 	pb.RegisterWatchServer(s, &watchServer{b: b, limits: l})
-	pb.RegisterLeaseServer(s, &leaseServer{b: b, leader: leader})
+	leases := &leaseServer{b: b, leader: leader}
+	leases.ids.begin(b.Header().MemberID, time.Now())
+	pb.RegisterLeaseServer(s, leases)
 	pb.RegisterAuthServer(s, pb.UnimplementedAuthServer{})
 	return leader.close
 }

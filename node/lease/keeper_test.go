@@ -218,7 +218,7 @@ func TestOptionsAreChecked(t *testing.T) {
 	}
 	for _, bad := range []Options{
 		{Pause: 1}, {Checkpoint: 1}, {Batch: -1}, {Batch: 10, InFlight: 9}, {Pause: -time.Second},
-		{Every: -1}, {Pause: time.Second, Every: 2 * time.Second},
+		{Every: -1}, {Pause: time.Second, Every: 2 * time.Second}, {Grain: -1}, {Pause: time.Second, Grain: 2 * time.Second},
 	} {
 		bad.Default()
 		if bad.Validate() == nil {

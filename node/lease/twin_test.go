@@ -94,14 +94,21 @@ func (w *twin) renew(id int64) error {
 func (w *twin) overdue() []int64 {
 	var ids []int64
 	for id, l := range w.leases {
-		if w.term != 0 && w.now >= max(w.still, w.turn) && !l.expiring && l.expiry <= w.kept {
+		if w.term != 0 && w.now >= max(w.still, w.turn) && !l.expiring && w.grain(l.expiry) <= w.kept {
 			ids = append(ids, id)
 		}
 	}
 	slices.SortFunc(ids, func(a, b int64) int {
-		return cmp.Or(cmp.Compare(w.leases[a].expiry, w.leases[b].expiry), cmp.Compare(a, b))
+		return cmp.Or(cmp.Compare(w.grain(w.leases[a].expiry), w.grain(w.leases[b].expiry)), cmp.Compare(a, b))
 	})
 	return ids
+}
+
+func (w *twin) grain(t time.Duration) time.Duration {
+	for w.opt.Grain > 0 && t%w.opt.Grain != 0 {
+		t += time.Millisecond
+	}
+	return t
 }
 
 func (w *twin) inFlight() (expiring, flying int) {
@@ -132,6 +139,9 @@ func newPair(t *testing.T, seed uint64) *pair {
 	opt := Options{Pause: 300 * time.Millisecond, Checkpoint: 2 * time.Second, Batch: 5, InFlight: 7}
 	if seed%2 == 1 {
 		opt.Every = 120 * time.Millisecond
+	}
+	if seed%4 >= 2 {
+		opt.Grain = 70 * time.Millisecond
 	}
 	return &pair{T: t, rng: rand.New(rand.NewPCG(seed, 1)), k: New(opt), w: &twin{opt: opt, leases: map[int64]*twinLease{}}}
 }
@@ -340,7 +350,7 @@ func (p *pair) check() {
 		p.Errorf("%d of %d leases are in the queue, %d are expiring", len(p.k.queue), len(p.k.leases), expiring)
 	}
 	for i, e := range p.k.queue {
-		if e.l.at != int32(i) || p.k.leases[e.l.ID] != e.l || e.wake > e.l.wake() || i > 0 && e.before(p.k.queue[(i-1)/2]) {
+		if e.l.at != int32(i) || p.k.leases[e.l.ID] != e.l || e.wake > p.k.wake(e.l) || i > 0 && e.before(p.k.queue[(i-1)/2]) {
 			p.Errorf("place %d of the queue: %v, %+v", i, e.wake, e.l)
 		}
 	}

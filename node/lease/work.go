@@ -8,7 +8,8 @@ const Never = never
 // Work is what the leader of Term has to propose. It counts only in an entry of that term.
 type Work struct {
 	Term uint64
-	// Expired are leases that have run out and are to be revoked, the longest ago first.
+	// Expired are leases that have run out and are to be revoked, the longest ago first: by Grain,
+	// and then by ID.
 	Expired []int64
 	// Checkpoints are to be written down.
 	Checkpoints []Checkpoint
@@ -56,7 +57,7 @@ func (k *Keeper) idle() time.Duration {
 	}
 	head := k.queue[0]
 	at := k.clock.when(head.wake)
-	if l := head.l; l.wake() == head.wake && l.check >= l.expiry { // else there may be a checkpoint, which has no turn
+	if l := head.l; k.wake(l) == head.wake && l.check >= l.expiry { // else there may be a checkpoint, which has no turn
 		at = max(at, k.turn)
 	}
 	return at
@@ -73,15 +74,15 @@ func (k *Keeper) expire(w *Work, t time.Duration) (again bool) {
 		}
 		l := k.queue[0].l
 		switch {
-		case l.wake() > k.queue[0].wake: // renewed since
-			k.queue.down(0, place{l.wake(), l})
+		case k.wake(l) > k.queue[0].wake: // renewed since
+			k.queue.down(0, place{k.wake(l), l})
 		case l.check < l.expiry:
 			if !l.is(flying | queued) {
 				l.state |= queued
 				k.due = append(k.due, l)
 			}
 			l.recheck(t, k.opt.Checkpoint)
-			k.queue.down(0, place{l.wake(), l})
+			k.queue.down(0, place{k.wake(l), l})
 		case k.expiring >= k.opt.InFlight || k.clock.seen < k.turn:
 			return false
 		case len(w.Expired) == k.opt.Batch:
@@ -142,7 +143,7 @@ func (k *Keeper) Failed(w Work) {
 		if l := k.leases[id]; l != nil && l.is(expiring) {
 			l.state &^= expiring
 			k.expiring--
-			k.queue.push(l, l.wake())
+			k.queue.push(l, k.wake(l))
 			if l.is(renewed) {
 				k.askUndo(l)
 			}
