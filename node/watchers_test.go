@@ -225,7 +225,7 @@ func TestManyWatchers(t *testing.T) {
 	b := newBench(t)
 	names := []string{"a", "b", "c"}
 	b.group(nil, names...)
-	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 6*patience) // it takes half a patience on an idle machine
 	defer cancel()
 	at := b.sites(names)
 	l, finish := &ledger{writes: map[int64]string{}}, &atomic.Int64{}

@@ -77,7 +77,7 @@ func storage() []bug {
 		one("a damaged record taken for the end of the log", "node/wal/replay.go",
 			"	if !proven {\n		return true, r.finish(bad)", "	if !proven || err == nil {\n		return true, r.finish(bad)"),
 		{"the log cut past what the store made durable", []piece{
-			{"node/kv/store.go", "	m, err := readMeta(v.gen.db.NewDurableIter)", "	m, err := readMeta(v.gen.db.NewIter)"},
+			{"node/kv/store.go", "	_, m, err := readMeta(v.gen.db.NewDurableIter)", "	_, m, err := readMeta(v.gen.db.NewIter)"},
 			{"node/kv/store.go", "	return v.gen.db.Flush()\n}\n\n// Size", "	return nil\n}\n\n// Size"},
 		}},
 		one("applied before locally durable", "node/raft/repair.go",
