@@ -217,10 +217,16 @@ func cancelRequest(id int64) *pb.WatchRequest {
 
 // cancelWatcher waits for the answer if there is to be one: a watcher that is not there is canceled in silence.
 func (s *side) cancelWatcher(ctx context.Context, w *stream, q *pb.WatchRequest) (proto.Message, error) {
-	if _, err := s.settle(ctx, w); err != nil {
+	id := q.GetCancelRequest().GetWatchId()
+	told := s.settle
+	if start, ok := w.live[id]; ok && start <= s.head {
+		// etcd catches up with the past within 100 ms, and a watcher whose first revision is to come would hide whether it has.
+		told = func(ctx context.Context, w *stream) (proto.Message, error) { return nil, s.quiesce(ctx, w) }
+	}
+	if _, err := told(ctx, w); err != nil {
 		return nil, err
 	}
-	id, from := q.GetCancelRequest().GetWatchId(), w.mark()
+	from := w.mark()
 	if err := w.rpc.Send(q); err != nil {
 		return nil, err
 	}
