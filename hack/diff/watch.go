@@ -218,12 +218,14 @@ func cancelRequest(id int64) *pb.WatchRequest {
 // cancelWatcher waits for the answer if there is to be one: a watcher that is not there is canceled in silence.
 func (s *side) cancelWatcher(ctx context.Context, w *stream, q *pb.WatchRequest) (proto.Message, error) {
 	id := q.GetCancelRequest().GetWatchId()
-	told := s.settle
+	var err error
 	if start, ok := w.live[id]; ok && start <= s.head {
 		// etcd catches up with the past within 100 ms, and a watcher whose first revision is to come would hide whether it has.
-		told = func(ctx context.Context, w *stream) (proto.Message, error) { return nil, s.quiesce(ctx, w) }
+		err = s.quiesce(ctx, w)
+	} else {
+		_, err = s.settle(ctx, w)
 	}
-	if _, err := told(ctx, w); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	from := w.mark()

@@ -16,13 +16,6 @@ func rowValue(dst []byte, at Revision, key []byte) []byte {
 	return append(binary.BigEndian.AppendUint64(append(dst, prefixValue), uint64(at)), key...)
 }
 
-func checkValueKey(key []byte) error {
-	if len(key) <= 9 {
-		return fmt.Errorf("row %x of a value: %w", key, ErrCorrupt)
-	}
-	return nil
-}
-
 // appendStored is the row of a version as it is stored: as appendVersion makes it, or, if the value stands apart, a zero
 // and that without the value.
 func appendStored(b []byte, kv *KeyValue) []byte {

@@ -60,20 +60,18 @@ func (p *pair) compareApart(s *Store) {
 
 func value(c string) string { return strings.Repeat(c, 600) }
 
-func entryPut(at uint64, key, value string) Entry {
-	c := Command{ID: CommandID{Origin: 1, Boot: 1, Seq: at}, Txn: Txn{Success: []Op{{Put: &PutRequest{Key: []byte(key), Value: []byte(value)}}}}}
-	return Entry{Index: at, Term: 1, Command: c.AppendTo(nil)}
+func (w *scribe) put(key, value string) Entry {
+	return w.entry(Op{Put: &PutRequest{Key: []byte(key), Value: []byte(value)}})
 }
 
-func entryCompact(at uint64, revision Revision) Entry {
-	c := Command{ID: CommandID{Origin: 1, Boot: 1, Seq: at}, Compact: &Compaction{Revision: revision}}
-	return Entry{Index: at, Term: 1, Command: c.AppendTo(nil)}
+func (w *scribe) compact(revision Revision) Entry {
+	return w.command(Command{Compact: &Compaction{Revision: revision}})
 }
 
 // TestLargeValuesStandApart: by themselves, once each, for as long as a read can see them.
 func TestLargeValuesStandApart(t *testing.T) {
 	onEach(t, func(t *testing.T, g ground) {
-		o := g.options("s")
+		w, o := &scribe{}, g.options("s")
 		o.ApartBytes = 0 // the default
 		s := mustOpen(t, "s", o)
 		defer mustClose(t, s)
@@ -94,10 +92,10 @@ func TestLargeValuesStandApart(t *testing.T) {
 				t.Fatalf("apart are %q, want %q", got, want)
 			}
 		}
-		mustApply(t, s, []Entry{entryPut(1, "a", "small"), entryPut(2, "a", value("1")), entryPut(3, "b", value("2")), entryPut(4, "a", value("3"))})
-		mustApply(t, s, []Entry{entryPut(5, "b", "small")})
+		mustApply(t, s, []Entry{w.put("a", "small"), w.put("a", value("1")), w.put("b", value("2")), w.put("a", value("3"))})
+		mustApply(t, s, []Entry{w.put("b", "small")})
 		apart("3 a=1", "4 b=2", "5 a=3")
-		mustApply(t, s, []Entry{entryCompact(6, 6)})
+		mustApply(t, s, []Entry{w.compact(6)})
 		for more := true; more; {
 			var err error
 			if more, err = s.Tidy(1); err != nil {
@@ -105,7 +103,7 @@ func TestLargeValuesStandApart(t *testing.T) {
 			}
 		}
 		apart("4 b=2", "5 a=3") // the event that has replaced the one of b is of the compacted revision itself
-		mustApply(t, s, []Entry{entryPut(7, "c", "small"), entryCompact(8, 7)})
+		mustApply(t, s, []Entry{w.put("c", "small"), w.compact(7)})
 		if _, err := s.Tidy(100); err != nil {
 			t.Fatal(err)
 		}
@@ -116,9 +114,9 @@ func TestLargeValuesStandApart(t *testing.T) {
 // TestMissingValueIsDamage: a value that is not where its key's row says is told, by every way to read it.
 func TestMissingValueIsDamage(t *testing.T) {
 	onEach(t, func(t *testing.T, g ground) {
-		s := mustOpen(t, "s", g.options("s"))
+		w, s := &scribe{}, mustOpen(t, "s", g.options("s"))
 		defer mustClose(t, s)
-		mustApply(t, s, []Entry{entryPut(1, "a", value("1")), entryPut(2, "b", value("2"))})
+		mustApply(t, s, []Entry{w.put("a", value("1")), w.put("b", value("2"))})
 		rows := s.gen.db.NewBatch(0)
 		must(t, errors.Join(rows.Delete(rowValue(nil, 2, []byte("a"))), rows.Commit(), rows.Close()))
 		v := s.View()
@@ -142,11 +140,11 @@ func TestMissingValueIsDamage(t *testing.T) {
 // written on in the present version.
 func TestEarlierLayout(t *testing.T) {
 	onEach(t, func(t *testing.T, g ground) {
-		o := g.options("old")
+		w, o := &scribe{}, g.options("old")
 		o.ApartBytes = 1 << 20
 		old, s := mustOpen(t, "old", o), mustOpen(t, "s", g.options("s"))
 		defer mustClose(t, old)
-		mustApply(t, old, []Entry{entryPut(1, "a", value("1")), entryPut(2, "b", value("2"))})
+		mustApply(t, old, []Entry{w.put("a", value("1")), w.put("b", value("2"))})
 		in, err := s.BeginImport()
 		must(t, err)
 		v := old.View()
@@ -164,7 +162,7 @@ func TestEarlierLayout(t *testing.T) {
 		if s = mustOpen(t, "s", g.options("s")); layout() != oldestLayout || s.layout != oldestLayout {
 			t.Fatalf("version %d", layout())
 		}
-		next := []Entry{entryPut(3, "a", value("3")), entryCompact(4, 3)}
+		next := []Entry{w.put("a", value("3")), w.compact(3)}
 		mustApply(t, s, next)
 		mustApply(t, old, next)
 		if _, err := s.Tidy(100); err != nil || layout() != layoutVersion {

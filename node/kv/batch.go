@@ -84,11 +84,10 @@ func (b *batch) write(kv KeyValue, hash uint64, was prior) error {
 	b.meta.effect(&b.buf, &kv, row)
 	if kv.apart = len(kv.Value) >= b.s.opts.ApartBytes; kv.apart {
 		b.values = append(b.values, apartValue{kv.ModRevision, kv.Key, kv.Value})
-		b.buf = appendStored(b.buf[:0], &kv)
-		b.history.add(&kv, was, row, b.buf)
-	} else {
-		b.history.add(&kv, was, row, row)
+		from = len(b.rows)
+		b.rows = appendStored(b.rows, &kv)
 	}
+	b.history.add(&kv, was, row, b.rows[from:])
 	p := pending{kv: kv, hash: hash, from: from, to: len(b.rows)}
 	if was.version == 0 {
 		was.lease = 0
@@ -236,12 +235,7 @@ func (b *batch) fillKeys(rows engine.Batch) error {
 	for _, i := range b.writes.inOrder() {
 		p := &b.writes.list[i]
 		b.buf = rowKey(b.buf[:0], p.kv.Key)
-		n, row := len(b.buf), b.rows[p.from:p.to]
-		if p.kv.apart {
-			b.buf = appendStored(b.buf, &p.kv)
-			row = b.buf[n:]
-		}
-		if err := put(rows, b.buf[:n], row, p.kv.Version > 0); err != nil {
+		if err := put(rows, b.buf, b.rows[p.from:p.to], p.kv.Version > 0); err != nil {
 			return err
 		}
 	}
@@ -304,13 +298,15 @@ type history struct {
 
 // add notes an event, with the key's row and what of it is stored in history; those of one batch come in order.
 func (h *history) add(kv *KeyValue, was prior, row, stored []byte) {
-	if h.bare.events == 0 && (kv.apart || was.apart) {
+	bare := h.bare.events > 0
+	if !bare && (kv.apart || was.apart) {
+		bare = true
 		h.told.close()
 		h.plain, h.bare.at = len(h.told.done), h.told.at
 	}
 	open := h.told.next(kv, row)
 	h.told.add(kv, appendEvent(open, h.told.latest, kv.ModRevision, kv.Key, was.mod, row))
-	if h.bare.events > 0 || kv.apart || was.apart {
+	if bare {
 		open = h.bare.next(kv, stored)
 		h.bare.add(kv, appendBare(open, h.bare.latest, kv.ModRevision, kv.Key, was, stored))
 	}
@@ -417,7 +413,7 @@ func (h *blocks) clear(given bool) {
 	*h = blocks{done: h.done[:0], last: h.last[:0], open: open, room: room}
 }
 
-// pending is a key's newest version in a batch, and where its row is.
+// pending is a key's newest version in a batch, and where its row is, as it is to be stored.
 type pending struct {
 	kv       KeyValue
 	hash     uint64

@@ -54,9 +54,11 @@ func mustKnow(t *testing.T, s *Store, least, most int) {
 // scribe makes entries of puts and deletions, one after the other.
 type scribe struct{ index uint64 }
 
-func (w *scribe) entry(ops ...Op) Entry {
+func (w *scribe) entry(ops ...Op) Entry { return w.command(Command{Txn: Txn{Success: ops}}) }
+
+func (w *scribe) command(c Command) Entry {
 	w.index++
-	c := Command{ID: CommandID{Origin: 1, Boot: 1, Seq: w.index}, Floor: w.index, Txn: Txn{Success: ops}}
+	c.ID, c.Floor = CommandID{Origin: 1, Boot: 1, Seq: w.index}, w.index
 	return Entry{Index: w.index, Term: 1, Command: c.AppendTo(nil)}
 }
 

@@ -93,8 +93,7 @@ func checkRow(key, value []byte) error {
 		_, err = decodeMeta(value)
 	case key[0] == prefixKey:
 		_, err = decodeStored(key[1:], value)
-	case key[0] == prefixValue:
-		err = checkValueKey(key)
+	case key[0] == prefixValue && len(key) > 9:
 	case key[0] == prefixWindow:
 		_, _, err = decodeWindowRow(key, value)
 	case key[0] == prefixHistory:

@@ -43,7 +43,7 @@ func (v *View) Stream(r *RangeRequest, bytes int, f func(Chunk) error) error {
 			return err
 		}
 	default:
-		if err := src.scan(lo, hi, !r.KeysOnly, s.visit); err != nil {
+		if err := src.scan(lo, hi, r.readsValues(), s.visit); err != nil {
 			return err
 		}
 	}
@@ -70,14 +70,14 @@ type streaming struct {
 func (s *streaming) scan(src source, lo, hi []byte) (err error) {
 	s.rest, s.hi = src.counting(), hi
 	if s.rest == nil {
-		return src.scan(lo, hi, !s.r.KeysOnly && !s.r.CountOnly, s.visit)
+		return src.scan(lo, hi, s.r.readsValues(), s.visit)
 	}
 	if s.r.CountOnly {
 		s.count, err = s.rest.count(lo, hi)
 		return err
 	}
 	defer s.rest.end()
-	return src.scan(lo, hi, !s.r.KeysOnly && !s.r.CountOnly, s.visit)
+	return src.scan(lo, hi, s.r.readsValues(), s.visit)
 }
 
 // visit takes a key; what is behind the limit is only counted.

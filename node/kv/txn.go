@@ -260,7 +260,7 @@ func scanInto(src source, r *RangeRequest, res *RangeResult, lo, hi []byte) (err
 	}
 	var refused error
 	more := false
-	err = src.scan(lo, hi, !r.CountOnly && !r.dropsValue(), func(kv KeyValue) bool {
+	err = src.scan(lo, hi, r.readsValues(), func(kv KeyValue) bool {
 		if res.takes(r, &kv) {
 			kv = kv.copy(r.dropsValue())
 			refused = src.charge(len(kv.Key) + len(kv.Value) + answerOverhead)
@@ -315,6 +315,9 @@ func (r *RangeRequest) fetchesAll() bool {
 
 // dropsValue says that values are neither answered nor sorted by.
 func (r *RangeRequest) dropsValue() bool { return r.KeysOnly && r.Target != SortByValue }
+
+// readsValues says that values are answered or sorted by.
+func (r *RangeRequest) readsValues() bool { return !r.CountOnly && !r.dropsValue() }
 
 func (kv *KeyValue) copy(keysOnly bool) KeyValue {
 	c := *kv

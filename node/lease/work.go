@@ -8,8 +8,7 @@ const Never = never
 // Work is what the leader of Term has to propose. It counts only in an entry of that term.
 type Work struct {
 	Term uint64
-	// Expired are leases that have run out and are to be revoked, the longest ago first: by Grain,
-	// and then by ID.
+	// Expired are leases that have run out and are to be revoked, the longest ago first, those of one Grain by ID.
 	Expired []int64
 	// Checkpoints are to be written down.
 	Checkpoints []Checkpoint
