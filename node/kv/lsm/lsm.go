@@ -51,13 +51,14 @@ func (e *Engine) Open(number uint64, exists bool, damaged func(error)) (engine.D
 	// Pebble takes the memory tables (the one in use and the one being flushed) out of what the cache may hold.
 	cache := pebble.NewCache(e.opts.BlockCacheBytes + 2*int64(e.opts.MemTableBytes))
 	defer cache.Unref()
-	options := e.options(damaged)
+	options, pacer := e.options(damaged), newPacer()
 	options.Cache, options.ErrorIfNotExists = cache, exists
+	pacer.pace(options)
 	p, err := pebble.Open(dir, options)
 	if err != nil {
 		return nil, fmt.Errorf("open the store's database in %s: %w", dir, openError(err))
 	}
-	return db{p, number, e}, nil
+	return db{p, number, e, pacer}, nil
 }
 
 // options are those of every database.
@@ -80,7 +81,18 @@ func (e *Engine) options(damaged func(error)) *pebble.Options {
 	options.Levels[0] = pebble.LevelOptions{FilterPolicy: bloom.FilterPolicy(10), IndexBlockSize: 256 << 10}
 	// Compressing what is rewritten again and again costs more than the disk that it saves.
 	options.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
+	options.Experimental.SpanPolicyFunc = oneKind
 	return options
+}
+
+// oneKind ends every table where the first byte of the keys changes: rows of one kind are never in a table with those of
+// another. What is only ever appended then goes down the levels as it is, by itself, and is not written again for the
+// sake of what was written in between.
+func oneKind(start []byte) (pebble.SpanPolicy, []byte, error) {
+	if len(start) == 0 || start[0] == 0xff {
+		return pebble.SpanPolicy{}, nil, nil
+	}
+	return pebble.SpanPolicy{}, []byte{start[0] + 1}, nil
 }
 
 // openError marks a failure to open the database as damage, unless the surroundings are to blame: then the
@@ -112,6 +124,7 @@ type db struct {
 	*pebble.DB
 	number uint64
 	e      *Engine
+	pacer  *pacer
 }
 
 // The types below are one pointer each, so that giving one out costs nothing.
@@ -163,7 +176,10 @@ func (d db) NewFinder(lo, hi []byte) (engine.Finder, error) {
 	return finder{it}, nil
 }
 
-func (d db) NewBatch(size int) engine.Batch { return batch{d.NewBatchWithSize(size)} }
+func (d db) NewBatch(size int) engine.Batch {
+	d.pacer.written.Add(1)
+	return batch{d.NewBatchWithSize(size)}
+}
 
 func (d db) NewLoader() engine.Loader { return newLoader(d.DB, d.e, d.number) }
 
