@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"raftsman.dev/node/kv"
+	"raftsman.dev/node/kv/lsm"
 	"raftsman.dev/node/raft"
 	"raftsman.dev/node/replica"
 	"raftsman.dev/node/vfs"
@@ -72,7 +74,7 @@ func (m *Member) openStore() error {
 	var opening atomic.Bool
 	opening.Store(true)
 	size := m.disk.size.Load()
-	store, err := kv.Open(m.dir.Store(), kv.Options{Logger: pebbleLog{m}, MemTableBytes: memTable(size), Full: m.patience(size), Changed: m.changed, Damaged: func(err error) {
+	store, err := kv.Open(m.dir.Store(), kv.Options{Logger: pebbleLog{m}, MemTableBytes: memTable(size), Full: m.patience(size), Changed: m.changed, Clock: lsm.Clock{Now: time.Now, After: time.After}, Damaged: func(err error) {
 		if !opening.Load() { // what opening meets, opening returns
 			m.storeFailed(err)
 		}

@@ -37,7 +37,7 @@ type touched struct {
 func (b *batch) begin() {
 	b.meta = b.s.meta
 	b.end()
-	b.lookup.db = b.s.gen.db
+	b.lookup.db, b.lookup.buried = b.s.gen.db, b.s.buried
 }
 
 // maxKept bounds the scratch bytes that a batch keeps for the next one.

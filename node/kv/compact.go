@@ -51,7 +51,13 @@ func (s *Store) Tidy(events int) (more bool, err error) {
 	if m.tidied = t.upTo; !more { // what comes next is not to be looked for where there is nothing any more
 		m.tidied = m.compacted - 1
 	}
-	return more, s.tidy(t, m)
+	if err := s.tidy(t, m); err != nil {
+		return false, err
+	}
+	if !more && s.buried {
+		s.buried, err = anyGrave(s.gen.db)
+	}
+	return more, err
 }
 
 // untidy collects the next blocks of which every event is older than the compacted revision. An event at that revision
@@ -87,7 +93,7 @@ func (s *Store) tidy(t tidying, m meta) error {
 			return err
 		}
 	}
-	l := lookup{db: s.gen.db}
+	l := lookup{db: s.gen.db, buried: s.buried}
 	defer l.close()
 	for key, e := range t.newest {
 		if err := s.settle(rows, &l, []byte(key), &e); err != nil {

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"raftsman.dev/node/kv/lsm"
 	"raftsman.dev/node/kv/memory"
 )
 
@@ -28,7 +30,11 @@ func onEach(t *testing.T, f func(t *testing.T, g ground)) {
 
 type onPebble struct{ fs vfs.FS }
 
-func (p onPebble) options(string) Options { return small(p.fs) }
+func (p onPebble) options(string) Options {
+	o := small(p.fs)
+	o.Clock = lsm.Clock{Now: time.Now, After: time.After}
+	return o
+}
 
 func (p onPebble) generations(dir string) int {
 	names, err := p.fs.List(dir)

@@ -10,6 +10,7 @@ import (
 // state changes. Keys and graves have a finder each, made when one is looked for: what lies far apart is found slower.
 type lookup struct {
 	db           engine.DB
+	buried       bool // there may be graves
 	keys, graves engine.Finder
 	row          []byte // scratch: the key of a row
 }
@@ -24,6 +25,9 @@ func (l *lookup) prior(key []byte) (prior, error) {
 	if ok {
 		kv, err := decodeStored(key, v)
 		return kv.prior(), err
+	}
+	if !l.buried {
+		return prior{}, nil
 	}
 	l.row = rowGrave(l.row[:0], key)
 	if v, ok, err = l.find(&l.graves); err != nil || !ok {

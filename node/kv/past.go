@@ -2,6 +2,7 @@ package kv
 
 import (
 	"bytes"
+	"errors"
 
 	"raftsman.dev/node/kv/engine"
 )
@@ -201,6 +202,15 @@ func getGrave(r engine.Reader, key []byte) (Revision, error) {
 	return at, err
 }
 
+// anyGrave reports whether there is a grave at all.
+func anyGrave(r engine.Reader) (bool, error) {
+	g, err := newGraveIter(r, nil, nil)
+	if err != nil {
+		return false, err
+	}
+	return g.ok, g.Close()
+}
+
 // graveIter walks the graves of a range, in order.
 type graveIter struct {
 	it  engine.Iterator
@@ -219,7 +229,10 @@ func newGraveIter(r engine.Reader, lo, hi []byte) (*graveIter, error) {
 		return nil, damage("the graves", err)
 	}
 	g := &graveIter{it: it}
-	return g, g.take(it.First())
+	if err := g.take(it.First()); err != nil {
+		return nil, errors.Join(err, it.Close())
+	}
+	return g, nil
 }
 
 func (g *graveIter) next() error { return g.take(g.it.Next()) }

@@ -53,6 +53,9 @@ type Options struct {
 	Changed func(Changes)
 	// Full says what is done on a full disk.
 	Full lsm.Patience
+	// Clock has Pebble's flushes and compactions rest most of the time while there are writes, so that these and reads
+	// get the processors; the zero value does not.
+	Clock lsm.Clock
 }
 
 func (o *Options) fill() {
@@ -110,6 +113,7 @@ type Store struct {
 	batch    batch
 	points   []Point // not taken yet
 	hash     func(key []byte) uint64
+	buried   bool   // there may be graves; where there are none nobody looks for one
 	grown    int    // events that the last Apply has added to history
 	lookups  uint64 // writes and compares that had to read the database
 
@@ -155,7 +159,7 @@ func Open(dir string, opts Options) (*Store, error) {
 	s := &Store{dir: dir, opts: opts, engine: opts.Engine, cache: newMetaCache(opts.CacheSlots), hash: opts.Hash}
 	s.batch.s, s.batch.lookup = s, &lookup{}
 	if s.engine == nil {
-		s.engine = lsm.New(dir, lsm.Options{FS: opts.FS, MemTableBytes: opts.MemTableBytes, BlockCacheBytes: opts.BlockCacheBytes, Logger: opts.Logger, Full: opts.Full})
+		s.engine = lsm.New(dir, lsm.Options{FS: opts.FS, MemTableBytes: opts.MemTableBytes, BlockCacheBytes: opts.BlockCacheBytes, Logger: opts.Logger, Full: opts.Full, Clock: opts.Clock})
 	}
 	number, exists, err := s.engine.Current()
 	if err != nil {
@@ -206,7 +210,11 @@ func (s *Store) adopt(gen *generation) error {
 	if err != nil {
 		return err
 	}
-	s.gen, s.layout, s.meta, s.windows, s.leases, s.attached = gen, layout, m, windows, leases, attached
+	buried, err := anyGrave(gen.db)
+	if err != nil {
+		return err
+	}
+	s.gen, s.layout, s.meta, s.windows, s.leases, s.attached, s.buried = gen, layout, m, windows, leases, attached, buried
 	s.cache.clear()
 	s.points = nil
 	if m.Index > 0 && m.Index%s.opts.PointEvery == 0 {
@@ -303,6 +311,7 @@ func (s *Store) commit(b *batch) error {
 	for i := range b.writes.list {
 		p := &b.writes.list[i]
 		s.cache.put(p.kv.Key, p.hash, p.kv.prior())
+		s.buried = s.buried || p.kv.Version == 0
 	}
 	s.keepLeases(&b.leases)
 	s.tell(b)

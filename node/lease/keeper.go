@@ -37,8 +37,9 @@ type Options struct {
 	// InFlight bounds the expiries, and the checkpoints, that are handed out and whose fate is not known: at the
 	// bound Work hands out no more of them. Default 8000, at least Batch.
 	InFlight int
-	// Every is the least time between two batches of expiries, in the caller's time: many leases that run out at once go
-	// at an even rate of at most Batch in it, and leave room for what else the log carries. Default 0, which is no
+	// Every is the time between two batches of expiries, in the caller's time: many leases that run out at once go at an
+	// even rate of at most Batch in it, and leave room for what else the log carries. What did not go out when it could
+	// have, for the caller or InFlight or because nothing was due, is made up for, up to 8 batches. Default 0, which is no
 	// bound; at most Pause.
 	Every time.Duration
 	// Grain rounds up when a lease is handed out: those of one grain go in order of their IDs. Leases that were

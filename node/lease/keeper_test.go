@@ -77,31 +77,47 @@ func TestMassExpiry(t *testing.T) {
 	t.Logf("gone after %v", now-11*time.Second)
 }
 
-// TestEvenRate: however often Work is called and however fast the log answers, what runs out at once goes out a batch at
-// a time, no sooner than Every after the one before; and exactly then, if Work is called when it says.
+// TestEvenRate: however often Work is called and however fast the log answers, of what runs out at once a batch goes out
+// each Every, after those that make up for the time in which nothing was due; and so does what waited for a slow log.
 func TestEvenRate(t *testing.T) {
-	k := many(95, 1)
-	k.opt.Batch, k.opt.InFlight, k.opt.Every = 10, 20, 5*time.Millisecond
+	k := many(395, 1)
+	k.opt.Batch, k.opt.InFlight, k.opt.Every = 10, 200, 5*time.Millisecond
 	var handed []time.Duration
+	var flying []Work
 	now := time.Duration(0)
 	for len(k.leases) > 0 && now < 3*time.Second {
 		w, next := k.Work(now)
 		if len(w.Expired) > 0 {
 			handed = append(handed, now)
-			if again, _ := k.Work(now + k.opt.Every - 1); len(again.Expired) > 0 {
-				t.Fatalf("%d more within %v", len(again.Expired), k.opt.Every)
+			flying = append(flying, w)
+		}
+		slow := len(handed) >= 20 && len(handed) < 30 // until so many are on their way that no more may go
+		if k.expiring == k.opt.InFlight || !slow {
+			if slow {
+				now += 3 * k.opt.Every
 			}
-			k.Changed(revoke(w.Expired...), now)
+			for _, w := range flying {
+				k.Changed(revoke(w.Expired...), now)
+			}
+			flying = nil
 		}
-		now = max(next, now+1)
-	}
-	if len(handed) != 10 || len(k.leases) != 0 {
-		t.Fatalf("%d batches, %d leases left; want 10 and 0", len(handed), len(k.leases))
-	}
-	for i, at := range handed[1:] {
-		if at-handed[i] != k.opt.Every {
-			t.Fatalf("batches at %v", handed)
+		now = max(now, min(next, now+time.Millisecond))
+		if len(w.Expired) == 0 {
+			now++
 		}
+	}
+	if len(handed) != 40 || len(k.leases) != 0 {
+		t.Fatalf("%d batches, %d leases left; want 40 and 0", len(handed), len(k.leases))
+	}
+	for i := range handed {
+		for j := range handed[:i] {
+			if most := int((handed[i]-handed[j])/k.opt.Every) + 1 + catchUp; i-j+1 > most {
+				t.Fatalf("batches %d to %d within %v, at most %d are allowed: %v", j, i, handed[i]-handed[j], most, handed)
+			}
+		}
+	}
+	if took, even := handed[39]-handed[0], time.Duration(39-catchUp)*k.opt.Every; took < even || took > even+k.opt.Every {
+		t.Fatalf("took %v, want %v: %v", took, even, handed)
 	}
 }
 

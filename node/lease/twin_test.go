@@ -261,7 +261,7 @@ func (p *pair) work() {
 	}
 	for _, id := range w.Expired {
 		p.w.leases[id].expiring = true
-		p.w.turn = p.w.now + p.w.opt.Every
+		p.w.turn = max(p.w.turn, p.w.now-8*p.w.opt.Every) + p.w.opt.Every
 	}
 	for _, c := range w.Checkpoints {
 		p.checkpoint(c)

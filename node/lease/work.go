@@ -28,6 +28,9 @@ func (w *Work) Empty() bool { return len(w.Expired) == 0 && len(w.Checkpoints) =
 // set right on the way.
 const looksPerBatch = 8
 
+// catchUp is how many batches that went out late may follow each other at once.
+const catchUp = 8
+
 // Work hands out what is to be proposed now, at most a batch of each kind. What was handed out is not again, until
 // Failed gives it back or another reign begins. Work is to be called again at next (in the caller's time) at the latest,
 // which may be now; and sooner after Changed, if there was a backlog, or after a Renew that answered ErrPending. While
@@ -40,7 +43,7 @@ func (k *Keeper) Work(now time.Duration) (w Work, next time.Duration) {
 	w.Term = k.term
 	again := k.expire(&w, t)
 	if len(w.Expired) > 0 {
-		k.turn = later(k.clock.seen, k.opt.Every)
+		k.turn = later(max(k.turn, k.clock.seen-catchUp*k.opt.Every), k.opt.Every)
 	}
 	again = k.checkpoint(&w, t) || again
 	if again {
@@ -57,7 +60,7 @@ func (k *Keeper) idle() time.Duration {
 	head := k.queue[0]
 	at := k.clock.when(head.wake)
 	if l := head.l; k.wake(l) == head.wake && l.check >= l.expiry { // else there may be a checkpoint, which has no turn
-		at = max(at, k.turn)
+		at = max(at, k.turn, k.clock.seen)
 	}
 	return at
 }

@@ -20,7 +20,7 @@ import (
 // program before cannot read, as long as the store's layout version is the same.
 const Format = pebble.FormatValueSeparation
 
-// Options are Pebble's tuning and surroundings. All must be set.
+// Options are Pebble's tuning and surroundings. All must be set but for the last two.
 type Options struct {
 	FS vfs.FS
 	// MemTableBytes is the size of a memory table; a flush makes that much durable at once.
@@ -30,6 +30,8 @@ type Options struct {
 	Logger          pebble.Logger
 	// Full says what is done on a full disk; the zero value is nothing.
 	Full Patience
+	// Clock has flushes and compactions rest while somebody writes; the zero value does not.
+	Clock Clock
 }
 
 // Engine keeps generations in one directory.
@@ -51,7 +53,7 @@ func (e *Engine) Open(number uint64, exists bool, damaged func(error)) (engine.D
 	// Pebble takes the memory tables (the one in use and the one being flushed) out of what the cache may hold.
 	cache := pebble.NewCache(e.opts.BlockCacheBytes + 2*int64(e.opts.MemTableBytes))
 	defer cache.Unref()
-	options, pacer := e.options(damaged), newPacer()
+	options, pacer := e.options(damaged), newPacer(e.opts.Clock)
 	options.Cache, options.ErrorIfNotExists = cache, exists
 	pacer.pace(options)
 	p, err := pebble.Open(dir, options)

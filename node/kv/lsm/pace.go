@@ -24,10 +24,15 @@ const (
 // urgentDepth is with how many tables over each other in level 0 compactions rest no more.
 const urgentDepth = 8
 
+// Clock is the time by which flushes and compactions rest; where it is the zero value they do not.
+type Clock struct {
+	Now   func() time.Time
+	After func(time.Duration) <-chan time.Time // as time.After
+}
+
 // pacer schedules the compactions of one database, one at a time, and lets them and the flushes rest.
 type pacer struct {
-	now  func() time.Time
-	rest func(d time.Duration, unless <-chan struct{})
+	clock Clock
 
 	wake  chan struct{} // something has changed, or may have
 	over  chan struct{} // closed when the database is closed: nothing rests any more
@@ -40,22 +45,15 @@ type pacer struct {
 	running atomic.Bool   // whether a compaction is
 }
 
-func newPacer() *pacer {
-	return &pacer{now: time.Now, rest: rest, wake: make(chan struct{}, 1), over: make(chan struct{}), ended: make(chan struct{})}
+func newPacer(c Clock) *pacer {
+	return &pacer{clock: c, wake: make(chan struct{}, 1), over: make(chan struct{}), ended: make(chan struct{})}
 }
 
-// rest waits for a while, or until unless is closed.
-func rest(d time.Duration, unless <-chan struct{}) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-unless:
-	}
-}
-
-// pace has a database's flushes and compactions paced by p.
+// pace has a database's flushes and compactions paced by p, if there is a clock.
 func (p *pacer) pace(o *pebble.Options) {
+	if p.clock.Now == nil {
+		return
+	}
 	o.FS = pacedFS{o.FS, p}
 	o.EventListener.FlushBegin = func(i pebble.FlushInfo) { p.behind.Store(i.Input > 1) }
 	o.Experimental.CompactionScheduler = p
@@ -102,7 +100,7 @@ func (p *pacer) run() {
 	for {
 		var later <-chan time.Time
 		if wait := p.next(&look, &optional); wait > 0 {
-			later = time.After(wait)
+			later = p.clock.After(wait)
 		}
 		select {
 		case <-p.over:
@@ -122,7 +120,7 @@ func (p *pacer) next(look *work, optional *time.Time) (wait time.Duration) {
 	if !waiting {
 		return 0
 	}
-	now := p.now()
+	now := p.clock.Now()
 	if calm := look.calm(now); which.Optional && !calm && now.Sub(*optional) < optionalEvery {
 		return calmAfter
 	}
@@ -146,13 +144,13 @@ type work struct {
 }
 
 func (p *pacer) begin(times int) work {
-	now := p.now()
+	now := p.clock.Now()
 	return work{pacer: p, times: times, since: now, last: now, written: p.written.Load()}
 }
 
 // rest is called again and again, and rests where it is time to.
 func (w *work) rest(urgent bool) {
-	now := w.pacer.now()
+	now := w.pacer.clock.Now()
 	worked := now.Sub(w.since)
 	if worked < restEvery {
 		return
@@ -160,8 +158,11 @@ func (w *work) rest(urgent bool) {
 	if w.since = now; w.calm(now) || urgent {
 		return
 	}
-	w.pacer.rest(min(time.Duration(w.times)*worked, restMost), w.pacer.over)
-	w.since = w.pacer.now()
+	select {
+	case <-w.pacer.clock.After(min(time.Duration(w.times)*worked, restMost)):
+	case <-w.pacer.over:
+	}
+	w.since = w.pacer.clock.Now()
 }
 
 // calm reports whether nothing was written for a while.

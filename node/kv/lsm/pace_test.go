@@ -17,13 +17,18 @@ type hand struct {
 }
 
 func (h *hand) pacer() *pacer {
-	p := newPacer()
-	p.now = func() time.Time { return h.at }
-	p.rest = func(d time.Duration, _ <-chan struct{}) {
+	return newPacer(Clock{Now: func() time.Time { return h.at }, After: func(d time.Duration) <-chan time.Time {
 		h.rested = append(h.rested, d)
 		h.at = h.at.Add(d)
-	}
-	return p
+		return past()
+	}})
+}
+
+// past is what After gives of a time that has come.
+func past() <-chan time.Time {
+	c := make(chan time.Time)
+	close(c)
+	return c
 }
 
 // TestRests: who works rests in proportion while somebody writes, and neither when it is urgent nor when all is calm.
@@ -67,9 +72,12 @@ func TestRests(t *testing.T) {
 
 // TestRestEndsWithTheDatabase: a rest does not hold up the end.
 func TestRestEndsWithTheDatabase(t *testing.T) {
-	over := make(chan struct{})
-	close(over)
-	rest(time.Hour, over)
+	now := time.Unix(1000, 0)
+	p := newPacer(Clock{Now: func() time.Time { return now }, After: func(time.Duration) <-chan time.Time { return nil }})
+	w := p.begin(1)
+	now = now.Add(restEvery)
+	close(p.over)
+	w.rest(false)
 }
 
 // wants is a database that wants compactions run.
@@ -96,7 +104,7 @@ func (w *wants) Schedule(h pebble.CompactionGrantHandle) bool {
 // TestOneCompactionAtATime: the next one begins when the one before is done, and none once the database is closed.
 func TestOneCompactionAtATime(t *testing.T) {
 	db := &wants{optional: make([]bool, 3), begun: make(chan pebble.CompactionGrantHandle, 3)}
-	p := newPacer()
+	p := newPacer(Clock{Now: time.Now, After: time.After})
 	p.Register(1, db)
 	for range 3 { // also when it is asked more than once
 		if now, _ := p.TrySchedule(); now {
@@ -162,13 +170,13 @@ func TestOptionalCompactionsWait(t *testing.T) {
 
 // TestPebbleIsPaced: the database's flushes and compactions come by where they rest, and every table has rows of one kind.
 func TestPebbleIsPaced(t *testing.T) {
-	p := newPacer()
+	var p *pacer
 	var ticks, rests atomic.Int64
-	p.now = func() time.Time { return time.Unix(1000, ticks.Add(int64(restEvery))) }
-	p.rest = func(time.Duration, <-chan struct{}) {
+	p = newPacer(Clock{Now: func() time.Time { return time.Unix(1000, ticks.Add(int64(restEvery))) }, After: func(time.Duration) <-chan time.Time {
 		rests.Add(1)
 		p.written.Add(1) // there is always somebody who writes
-	}
+		return past()
+	}})
 	options := New("", Options{FS: vfs.NewMem(), MemTableBytes: 1 << 20, Logger: quiet{}}).options(func(err error) { t.Error(err) })
 	p.pace(options)
 	var hurry atomic.Bool // flushes are urgent, so that they do not rest
