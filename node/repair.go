@@ -74,7 +74,7 @@ func (m *Member) openStore() error {
 	var opening atomic.Bool
 	opening.Store(true)
 	size := m.disk.size.Load()
-	store, err := kv.Open(m.dir.Store(), kv.Options{Logger: pebbleLog{m}, MemTableBytes: memTable(size), Full: m.patience(size), Changed: m.changed, Clock: lsm.Clock{Now: time.Now, After: time.After}, Damaged: func(err error) {
+	store, err := kv.Open(m.dir.Store(), kv.Options{Logger: pebbleLog{m, &opening}, MemTableBytes: memTable(size), Full: m.patience(size), Changed: m.changed, Clock: lsm.Clock{Now: time.Now, After: time.After}, Damaged: func(err error) {
 		if !opening.Load() { // what opening meets, opening returns
 			m.storeFailed(err)
 		}

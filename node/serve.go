@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -200,17 +201,22 @@ func (m *Member) Serving() error {
 }
 
 // pebbleLog hears what the store's database has to say. An error of its own doing, a flush or compaction that
-// failed, is final: the database would try again for ever, while the log grows and nothing becomes durable.
-type pebbleLog struct{ m *Member }
+// failed, is final: the database would try again for ever, while the log grows and nothing becomes durable. But while the
+// database is opened it says nothing that counts: what opening meets, opening returns, and what is well enough to be opened
+// is tried again.
+type pebbleLog struct {
+	m       *Member
+	opening *atomic.Bool
+}
 
 // Infof is for developers.
 func (l pebbleLog) Infof(format string, args ...any) {
 	l.m.cfg.Log.V(2).Info("store: " + fmt.Sprintf(format, args...))
 }
 
-// Errorf stops the member, unless the disk is full: then the store waits for space.
+// Errorf stops the member, unless the disk is full, when the store waits for space, or the store is being opened.
 func (l pebbleLog) Errorf(format string, args ...any) {
-	if fullDisk(args) {
+	if fullDisk(args) || l.opening.Load() {
 		l.m.cfg.Log.V(1).Info("store: " + fmt.Sprintf(format, args...))
 		return
 	}
