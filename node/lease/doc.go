@@ -48,8 +48,7 @@
 // # Late by how much
 //
 // With a leader that is called in time a lease is handed out when it has run out and its grain is over, unless more than
-// Options.InFlight wait for their fate, or more went out lately than
-// Options.Every allows. A change of leader makes
-// it later by at most Options.Checkpoint, the checkpoint's way through the log and one Pause. A lease that is renewed more
+// Options.InFlight wait for their fate, or more went out lately than Options.Every allows. A change of leader makes it
+// later by at most Options.Checkpoint, the checkpoint's way through the log and one Pause. A lease that is renewed more
 // often than Options.Checkpoint causes no checkpoints, unless they are behind.
 package lease

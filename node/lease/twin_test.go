@@ -261,6 +261,8 @@ func (p *pair) work() {
 	}
 	for _, id := range w.Expired {
 		p.w.leases[id].expiring = true
+	}
+	if len(w.Expired) > 0 {
 		p.w.turn = max(p.w.turn, p.w.now-8*p.w.opt.Every) + p.w.opt.Every
 	}
 	for _, c := range w.Checkpoints {

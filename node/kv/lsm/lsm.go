@@ -88,8 +88,8 @@ func (e *Engine) options(damaged func(error)) *pebble.Options {
 }
 
 // oneKind ends every table where the first byte of the keys changes: rows of one kind are never in a table with those of
-// another. What is only ever appended then goes down the levels as it is, by itself, and is not written again for the
-// sake of what was written in between.
+// another, so that a compaction may take those of one kind alone. From level 0 Pebble still takes along what lies beside
+// them and overlaps nothing below, as long as that does not make it too large.
 func oneKind(start []byte) (pebble.SpanPolicy, []byte, error) {
 	if len(start) == 0 || start[0] == 0xff {
 		return pebble.SpanPolicy{}, nil, nil
