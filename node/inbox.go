@@ -14,6 +14,7 @@ type inbox struct {
 	mu   struct {
 		sync.Mutex
 		arrivals
+		curious struct{ written, applied bool } // the owner is woken for these
 	}
 }
 
@@ -56,6 +57,38 @@ func (i *inbox) barrier(b *replica.Barrier) {
 	i.mu.barriers = append(i.mu.barriers, b)
 	i.mu.Unlock()
 	signal(i.wake)
+}
+
+// written and applied tell the owner, and wake it if it wants to know at once.
+func (i *inbox) written(w replica.Written) {
+	i.mu.Lock()
+	i.mu.arrivals.written = append(i.mu.arrivals.written, w)
+	wake := i.mu.curious.written
+	i.mu.Unlock()
+	if wake {
+		signal(i.wake)
+	}
+}
+
+func (i *inbox) applied(t replica.AppliedTurn) {
+	i.mu.Lock()
+	i.mu.arrivals.applied = append(i.mu.arrivals.applied, t)
+	wake := i.mu.curious.applied
+	i.mu.Unlock()
+	if wake {
+		signal(i.wake)
+	}
+}
+
+// settle is what the owner wants to be woken for from now on; what has come before that counts as well.
+func (i *inbox) settle(written, applied bool) {
+	i.mu.Lock()
+	i.mu.curious.written, i.mu.curious.applied = written, applied
+	wake := written && len(i.mu.arrivals.written) > 0 || applied && len(i.mu.arrivals.applied) > 0
+	i.mu.Unlock()
+	if wake {
+		signal(i.wake)
+	}
 }
 
 // take exchanges the arrivals for an empty set, whose memory is that of the turn before.

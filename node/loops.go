@@ -40,6 +40,7 @@ func (m *Member) own() {
 		in.deliver(m.replica, &gate, ticked)
 		m.replica.Watched(m.watched())
 		m.replica.Pump()
+		m.inbox.settle(m.replica.Curious())
 		m.facts.observe(m.replica)
 		m.settleStore()
 	}
@@ -107,7 +108,7 @@ func (m *Member) writeAll() error {
 			m.transport.Send(w.Late)
 		}
 		if w.Seq != 0 {
-			m.inbox.put(func(a *arrivals) { a.written = append(a.written, replica.Written{Seq: w.Seq}) })
+			m.inbox.written(replica.Written{Seq: w.Seq})
 		}
 	}
 }
@@ -166,7 +167,7 @@ func (m *Member) applyAll() error {
 			m.facts.snapshots.Add(1)
 			m.facts.diverged.Store(nil)
 		}
-		m.inbox.put(func(a *arrivals) { a.applied = append(a.applied, turn) })
+		m.inbox.applied(turn)
 	}
 }
 

@@ -206,6 +206,17 @@ func flags(bits ...bool) byte {
 
 func appendBytes(b, v []byte) []byte { return append(binary.AppendUvarint(b, uint64(len(v))), v...) }
 
+// IDOf is the ID of an encoded command; the zero ID of what is none.
+func IDOf(b []byte) CommandID {
+	d := decoder{b: b}
+	d.byte()
+	id := CommandID{Origin: d.uvarint(), Boot: d.uvarint(), Seq: d.uvarint()}
+	if d.bad {
+		return CommandID{}
+	}
+	return id
+}
+
 // DecodeCommand reads what AppendTo wrote; keys and values alias b. Errors match ErrMalformed.
 func DecodeCommand(b []byte) (Command, error) {
 	d := decoder{b: b}

@@ -126,6 +126,9 @@ func TestCommandsRoundTrip(t *testing.T) {
 		if again := got.AppendTo([]byte("before")); !bytes.Equal(again, b) {
 			t.Fatalf("decoded as %+v from %+v", got, c)
 		}
+		if id := IDOf(b[len("before"):]); id != c.ID {
+			t.Fatalf("%+v has ID %+v", c, id)
+		}
 	}
 	all := sample()
 	if got, err := DecodeCommand(all.AppendTo(nil)); err != nil || !reflect.DeepEqual(got, all) {
@@ -144,6 +147,9 @@ func TestEveryCutCommandIsMalformed(t *testing.T) {
 	}
 	if _, err := DecodeCommand(append(b, 0)); !errors.Is(err, ErrMalformed) {
 		t.Fatalf("a byte too many: %v", err)
+	}
+	if IDOf(b) != c.ID || IDOf(b[:2]) != (CommandID{}) || IDOf(nil) != (CommandID{}) {
+		t.Fatal("an ID is read where there is none")
 	}
 }
 
@@ -266,11 +272,15 @@ func FuzzDecodeCommand(f *testing.F) {
 	f.Add(all.AppendTo(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := DecodeCommand(b)
+		id := IDOf(b)
 		if err != nil {
 			if !errors.Is(err, ErrMalformed) {
 				t.Fatal(err)
 			}
 			return
+		}
+		if id != c.ID {
+			t.Fatalf("%+v has ID %+v", c, id)
 		}
 		if err := c.Check(); err != nil {
 			t.Fatalf("decoded what may not be proposed: %v", err)

@@ -6,6 +6,7 @@ type Brief struct {
 	Term        Term
 	Leader      MemberID
 	Commit      Index
+	Durable     Index // entries up to it are known to be durable in this member's own log
 	First, Last Index
 	Config      Index
 	// Lost counts the entries of the log whose content is not durable here, Repaired those that have become so
@@ -32,7 +33,6 @@ type Status struct {
 	Boot       Boot
 	Vote       MemberID
 	Applied    Index
-	Durable    Index
 	Membership Membership
 	// ConfigCommitted says that the entry of the membership in force is known to be committed.
 	ConfigCommitted bool
@@ -58,7 +58,7 @@ type Progress struct {
 // Brief reports what the owner of the core needs after every Take.
 func (c *Core) Brief() Brief {
 	return Brief{
-		Role: c.role, Term: c.hard.Term, Leader: c.leader, Commit: c.commit,
+		Role: c.role, Term: c.hard.Term, Leader: c.leader, Commit: c.commit, Durable: c.durable,
 		First: c.log.base.Position.Index + 1, Last: c.log.last.Index, Config: c.config,
 		Lost: len(c.repair.lost), Repaired: c.repair.filled, Rebuilding: c.rebuilding(),
 		DiskHangs: c.diskHangs(), Space: c.verdict, Diverged: c.attest.diverged,
@@ -75,7 +75,7 @@ func (c *Core) BaseAt(i Index) (Base, bool) { return c.log.baseAt(i) }
 // Status reports everything.
 func (c *Core) Status() Status {
 	s := Status{
-		Brief: c.Brief(), ID: c.cfg.ID, Boot: c.cfg.Boot, Vote: c.hard.Vote, Applied: c.applied, Durable: c.durable,
+		Brief: c.Brief(), ID: c.cfg.ID, Boot: c.cfg.Boot, Vote: c.hard.Vote, Applied: c.applied,
 		Membership: c.Membership(), ConfigCommitted: c.config <= c.commit,
 		Transferee: c.transferee, StepDowns: c.stepDowns, LastStepDown: c.lastStepDown, Uncommitted: c.uncommitted,
 		OwnSpace: c.space,

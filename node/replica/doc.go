@@ -13,6 +13,7 @@
 //	the batch goes to the Writer    with the late messages, which leave once it is durable
 //	a received snapshot             the Applier switches the store first, then the log restarts there, or goes on
 //	                                behind it and is cut there
-//	committed entries               to the Applier, in order, each once
+//	committed entries               to the Applier, in order, each once; at a follower where nobody waits for them or
+//	                                looks, some at a time and within a tick
 //	reads                           answered once the store has applied their index
 package replica

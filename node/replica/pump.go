@@ -27,6 +27,7 @@ func (r *Replica) Pump() {
 		r.write(out.Persist, out.Late)
 		r.apply(out.Commit)
 		r.grant(out.Reads)
+		r.wakeApplier()
 		r.answer(out.Accepted, out.Refused)
 		r.serve(out.Fetches, out.Snapshots)
 		r.report(out)
@@ -97,13 +98,6 @@ func (r *Replica) queue(b raft.Batch, late []raft.Message) {
 	}
 	r.writer.queue(b, late)
 	r.env.WriterReady()
-}
-
-func (r *Replica) apply(entries []raft.Entry) {
-	if len(entries) > 0 {
-		r.applier.queue(applyWork{entries: entries})
-		r.env.ApplierReady()
-	}
 }
 
 func (r *Replica) grant(grants []raft.ReadGrant) {

@@ -77,6 +77,8 @@ type Replica struct {
 	low     bool // this member's own disk is low on space
 
 	unwatched bool // nobody here looks at what is committed without asking the leader, as the core knows
+	gathered  int  // committed entries that the Applier has not been woken for
+	hurry     bool // one of them is awaited here
 
 	now     uint64 // ticks since the start
 	applied raft.Index
@@ -236,6 +238,7 @@ func (r *Replica) Barrier(bs []*Barrier) {
 // Tick moves time by one tick: the core's, and the patience with what waits.
 func (r *Replica) Tick() {
 	r.now++
+	r.applyNow()
 	r.core.Tick()
 	r.reads.tick(r.now, r.tuning.RetryTicks)
 	r.Propose(r.waiters.due(r.now, false))

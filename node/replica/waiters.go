@@ -71,9 +71,14 @@ func (w *waiters) register(cmd kv.Command, deadline uint64) (*Proposal, error) {
 	return p, nil
 }
 
+// own reports whether it is the ID of a command of this boot's clients. Safe for concurrent use.
+func (w *waiters) own(id kv.CommandID) bool {
+	return id.Origin == uint64(w.origin) && id.Boot == uint64(w.boot)
+}
+
 // applied delivers results of this boot's commands to their proposals.
 func (w *waiters) applied(id kv.CommandID, result kv.Result) {
-	if id.Origin != uint64(w.origin) || id.Boot != uint64(w.boot) {
+	if !w.own(id) {
 		return
 	}
 	w.mu.Lock()

@@ -68,16 +68,21 @@ func (h *host) write() {
 		h.w.truth.wrote(h)
 	}
 	h.Send(w.Late)
-	h.answer(func() { h.replica.Wrote(w) })
+	curious, _ := h.replica.Curious()
+	h.answer(curious, func() { h.replica.Wrote(w) })
 	h.reserve()
 	h.sealSoon()
 }
 
 // answer lets the replica hear of what its writer or its applier has done, in order, but not at once: both may have
-// taken the next turn by then.
-func (h *host) answer(tell func()) {
+// taken the next turn by then. A replica that is not curious hears it late, as if with whatever comes next.
+func (h *host) answer(curious bool, tell func()) {
 	h.answers = append(h.answers, tell)
-	h.later(h.w.between(0, 200), func() {
+	wait := h.w.between(0, 200)
+	if !curious {
+		wait = h.w.between(0, tick)
+	}
+	h.later(wait, func() {
 		tell := h.answers[0]
 		h.answers = h.answers[1:]
 		if !h.dies() {
@@ -146,7 +151,8 @@ func (h *host) apply() {
 		h.ground().applied(h.w)
 	}
 	h.w.truth.look(h)
-	h.answer(func() {
+	_, curious := h.replica.Curious()
+	h.answer(curious, func() {
 		h.replica.AppliedTo(turn)
 		h.rebuilding = h.replica.Brief().Rebuilding
 		h.settleStore()
