@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"raftsman.dev/node"
+	"raftsman.dev/node/procs"
 )
 
 // newNodeCommand is `raftsman node`: one member.
@@ -39,6 +40,7 @@ Under the operator (--managed) all that is the operator's work.`,
 			cfg.Log = log.WithValues("name", cfg.Name)
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
+			go procs.Govern(ctx)
 			return node.Run(ctx, cfg)
 		},
 	}

@@ -52,6 +52,7 @@ var table = map[string]room{
 	"node/admin":       {why: "all the operator sees of a node; a leaf"},
 	"node/etcdapi":     {ours: []string{"node/kv", "node/watch"}, others: []string{"go.etcd.io/etcd/api/v3", "google.golang.org/"}, why: "the client API over its own Backend"},
 	"node/sim":         {ours: []string{"node/raft", "node/replica", "node/wal", "node/kv", "node/kv/memory", "node/vfs", "node/datadir", "node/transport", "node/snapshot"}, others: []string{"github.com/cockroachdb/pebble/v2/vfs"}, why: "a world around the production replica; nobody imports it"},
+	"node/procs":       {others: []string{"golang.org/x/sys/unix"}, why: "the Go scheduler's processors; a leaf"},
 	"node":             {ours: []string{"node/*"}, others: []string{"google.golang.org/", "github.com/go-logr/logr", "github.com/prometheus/client_golang"}, why: "assembly"},
 	"node/local":       {ours: []string{"node/admin"}, why: "a group of child processes, driven from outside like any other"},
 
