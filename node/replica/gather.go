@@ -37,12 +37,12 @@ func (r *Replica) awaits(entries []raft.Entry) bool {
 
 // wakeApplier ends the gathering where it may not go on.
 func (r *Replica) wakeApplier() {
-	if !r.mayGather() {
+	if r.gathered > 0 && !r.mayGather() {
 		r.applyNow()
 	}
 }
 
-// applyNow wakes the Applier for all that has gathered.
+// applyNow wakes the Applier for all that has gathered, if anything has.
 func (r *Replica) applyNow() {
 	if r.gathered > 0 {
 		r.gathered, r.hurry = 0, false
