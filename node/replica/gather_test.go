@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"raftsman.dev/node/kv"
 	"raftsman.dev/node/raft"
 )
 
@@ -140,6 +141,46 @@ func TestFollowersGather(t *testing.T) {
 	s.equal()
 }
 
+// TestOnlyWhatIsAwaitedHere: that a client of the follower waits for one entry hurries no other, and one that does hurries
+// all that has gathered.
+func TestOnlyWhatIsAwaitedHere(t *testing.T) {
+	s := newStill(t)
+	entry := func(h *host, kind raft.EntryKind) []raft.Entry {
+		p, err := h.replica.Register(kv.Command{Open: true}, h.replica.Now())
+		h.must(err)
+		return []raft.Entry{{Kind: kind, Payload: p.payload}}
+	}
+	other := entry(s.leader, raft.EntryCommand)
+	r := s.follower.replica
+	if r.awaits(other) {
+		t.Error("another member's entry is awaited, and nobody waits")
+	}
+	own := entry(s.follower, raft.EntryCommand)
+	for _, c := range []struct {
+		name    string
+		entries []raft.Entry
+		want    bool
+	}{
+		{"another member's entry", other, false},
+		{"its own", own, true},
+		{"its own among others", slices.Concat(other, own, other), true},
+		{"a membership", entry(s.follower, raft.EntryMembership), false},
+	} {
+		if got := r.awaits(c.entries); got != c.want {
+			t.Errorf("%s: awaited %v, want %v", c.name, got, c.want)
+		}
+	}
+	r.apply(other)
+	if !r.mayGather() {
+		t.Error("another member's entry hurries")
+	}
+	r.apply(own)
+	r.apply(other)
+	if r.mayGather() {
+		t.Error("what its client waits for does not hurry")
+	}
+}
+
 // TestNewLeadersGatherNothing: whoever comes to lead has its store follow at once.
 func TestNewLeadersGatherNothing(t *testing.T) {
 	s := newStill(t)
@@ -199,6 +240,10 @@ func TestCurious(t *testing.T) {
 	s.rest()
 	wantHeard(t, "the reader", b, true, nil)
 	want("with a reader that is answered", s.follower, false, false)
+	s.follower.replica.switching = true
+	want("while its store switches to a snapshot", s.follower, true, true)
+	s.follower.replica.switching, s.follower.replica.kept = false, &keptLog{}
+	want("while it keeps a log that is to be cut", s.follower, true, false)
 }
 
 func wantAnswered(t *testing.T, p *Proposal) {
