@@ -5,9 +5,11 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -17,6 +19,7 @@ import (
 
 	"raftsman.dev/node/raft"
 	"raftsman.dev/node/replica"
+	"raftsman.dev/node/vfs"
 )
 
 // TestDiskBounds: the bounds leave a small volume most of its space and a large one enough for the store's own work,
@@ -114,27 +117,44 @@ func tryPut(kv pb.KVClient, key string) error {
 func isNoSpace(err error) bool { return errors.Is(rpctypes.Error(err), rpctypes.ErrNoSpace) }
 
 // fillUp puts until NOSPACE is answered for good, and returns how many puts were acknowledged. No other error may come.
+// While the space that is left changes, a log is cut or a store compacted, which may make room again.
 func (b *bench) fillUp(kv pb.KVClient) int {
 	b.t.Helper()
-	acked, refused := 0, 0
+	acked, refused, left := 0, 0, ""
 	pause := time.NewTicker(100 * time.Millisecond)
 	defer pause.Stop()
-	for acked < 10_000 {
+	for range 10_000 {
 		switch err := tryPut(kv, fmt.Sprint("fill/", acked)); {
 		case err == nil:
 			acked++
 			refused = 0
 		case !isNoSpace(err):
 			b.t.Fatalf("after %d puts: %v", acked, err)
-		case refused == 40: // the log has had the time to make room
+		case refused == 40:
 			return acked
 		default:
+			if now := b.left(); now != left {
+				left, refused = now, 0
+			}
 			refused++
 			<-pause.C
 		}
 	}
-	b.t.Fatal("the disk is never full")
+	b.t.Fatalf("after %d puts the disk is not full for good", acked)
 	return acked
+}
+
+// left is the space that every member's volume has left.
+func (b *bench) left() (all string) {
+	b.t.Helper()
+	for _, name := range slices.Sorted(maps.Keys(b.configs)) {
+		free, _, err := vfs.OS().Free(b.configs[name].DataDir)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		all += fmt.Sprintln(name, free)
+	}
+	return all
 }
 
 // TestFullDisks: three members on small volumes are filled by puts until these are refused with NOSPACE, and never with

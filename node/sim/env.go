@@ -68,10 +68,18 @@ func (h *host) write() {
 		h.w.truth.wrote(h)
 	}
 	h.Send(w.Late)
-	curious, _ := h.replica.Curious()
+	curious, _ := h.curious()
 	h.answer(curious, func() { h.replica.Wrote(w) })
 	h.reserve()
 	h.sealSoon()
+}
+
+// curious is what the replica wants to know at once; nothing where the power went meanwhile.
+func (h *host) curious() (written, applied bool) {
+	if !h.up() {
+		return false, false
+	}
+	return h.replica.Curious()
 }
 
 // answer lets the replica hear of what its writer or its applier has done, in order, but not at once: both may have
@@ -151,7 +159,7 @@ func (h *host) apply() {
 		h.ground().applied(h.w)
 	}
 	h.w.truth.look(h)
-	_, curious := h.replica.Curious()
+	_, curious := h.curious()
 	h.answer(curious, func() {
 		h.replica.AppliedTo(turn)
 		h.rebuilding = h.replica.Brief().Rebuilding
