@@ -82,7 +82,7 @@ func (m *Member) Glance(ctx context.Context) {
 
 // watched reports to the owner whether clients of this member look at what is committed without asking the leader. What
 // else looks at the store does so on the leader, or can wait for the next heartbeat: compaction and leases, the status and
-// the operator, and the hashes by which members are compared.
+// the operator, with the hashes by which it compares members.
 func (m *Member) watched() bool {
 	last := m.facts.glance.Load()
 	on := m.hub.Watchers() > 0 || last != 0 && m.replica.Now() < last+uint64(m.cfg.ticks(glanceFor))

@@ -76,6 +76,23 @@ func TestFollowersAreToldWhatIsWaitedFor(t *testing.T) {
 	if err := b.glance("first"); err != nil {
 		t.Errorf("the first serializable read in a while does not show what was put before: %v", err)
 	}
+	b.unasked()
+	put(t, b.here, "second", "v")
+	if there, here := b.hash(b.follower), b.hash(b.leader); there != here {
+		t.Errorf("the first hash of a follower in a while is %x, that of the leader %x", there, here)
+	}
+}
+
+// hash asks a member, as a client does, for the hash of its state.
+func (b *slowBeat) hash(m *Member) uint32 {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	r, err := pb.NewMaintenanceClient(b.dial(m.cfg.Name)).HashKV(ctx, &pb.HashKVRequest{})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return r.Hash
 }
 
 // glance reads at the follower what it has by itself.

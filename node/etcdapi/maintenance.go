@@ -40,7 +40,8 @@ func (s *maintenanceServer) MoveLeader(ctx context.Context, r *pb.MoveLeaderRequ
 
 // HashKV is a checksum of all versions up to a revision that can be read: equal on members that have equal state. As in etcd,
 // there are none up to a negative revision.
-func (s *maintenanceServer) HashKV(_ context.Context, r *pb.HashKVRequest) (*pb.HashKVResponse, error) {
+func (s *maintenanceServer) HashKV(ctx context.Context, r *pb.HashKVRequest) (*pb.HashKVResponse, error) {
+	s.b.Glance(ctx)
 	at := kv.Revision(r.GetRevision())
 	h, err := s.b.HashKeys(max(at, 0))
 	if err != nil {
@@ -53,7 +54,8 @@ func (s *maintenanceServer) HashKV(_ context.Context, r *pb.HashKVRequest) (*pb.
 }
 
 // Hash is HashKV at the newest revision: etcd's is one of its whole database file, which says nothing here.
-func (s *maintenanceServer) Hash(context.Context, *pb.HashRequest) (*pb.HashResponse, error) {
+func (s *maintenanceServer) Hash(ctx context.Context, _ *pb.HashRequest) (*pb.HashResponse, error) {
+	s.b.Glance(ctx)
 	h, err := s.b.HashKeys(0)
 	if err != nil {
 		return nil, toStatus(err)
