@@ -81,6 +81,37 @@ func TestFollowersAreToldWhatIsWaitedFor(t *testing.T) {
 	if there, here := b.hash(b.follower), b.hash(b.leader); there != here {
 		t.Errorf("the first hash of a follower in a while is %x, that of the leader %x", there, here)
 	}
+	b.unasked()
+	put(t, b.here, "k", "v")
+	r, err := b.here.Compact(context.Background(), &pb.CompactionRequest{Revision: int64(b.leader.store.Revision())})
+	if err != nil || !b.refused(b.follower) {
+		t.Errorf("the first watcher in a while, of what was compacted before, is not refused by a follower (%v, %v)", r, err)
+	}
+}
+
+// refused reports whether a member refuses a watcher from the first revision on, since it is compacted.
+func (b *slowBeat) refused(m *Member) bool {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	stream, err := pb.NewWatchClient(b.dial(m.cfg.Name)).Watch(ctx)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	create := &pb.WatchRequest_CreateRequest{CreateRequest: &pb.WatchCreateRequest{Key: []byte("k"), StartRevision: 1}}
+	if err := stream.Send(&pb.WatchRequest{RequestUnion: create}); err != nil {
+		b.t.Fatal(err)
+	}
+	for range 2 { // as in etcd, it is told to be created first
+		r, err := stream.Recv()
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if r.Canceled || len(r.Events) > 0 {
+			return r.CompactRevision > 0
+		}
+	}
+	return false
 }
 
 // hash asks a member, as a client does, for the hash of its state.

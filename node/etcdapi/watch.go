@@ -73,9 +73,7 @@ func (s *watchServer) hear(ctx context.Context, w *watch.Stream, stream pb.Watch
 		}
 		switch {
 		case r.GetCreateRequest() != nil:
-			if r.GetCreateRequest().GetStartRevision() == 0 { // it begins behind what was answered before it was asked for
-				s.b.Glance(ctx)
-			}
+			s.b.Glance(ctx) // it begins behind what was answered before it was asked for, compactions included
 			err = create(ctx, w, r.GetCreateRequest())
 		case r.GetCancelRequest() != nil:
 			_, err = w.Cancel(ctx, r.GetCancelRequest().GetWatchId())
