@@ -61,30 +61,24 @@ func (i *inbox) barrier(b *replica.Barrier) {
 
 // written and applied tell the owner, and wake it if it wants to know at once.
 func (i *inbox) written(w replica.Written) {
-	i.mu.Lock()
-	i.mu.arrivals.written = append(i.mu.arrivals.written, w)
-	wake := i.mu.curious.written
-	i.mu.Unlock()
-	if wake {
-		signal(i.wake)
-	}
+	i.tell(func() { i.mu.arrivals.written = append(i.mu.arrivals.written, w) })
 }
 
 func (i *inbox) applied(t replica.AppliedTurn) {
-	i.mu.Lock()
-	i.mu.arrivals.applied = append(i.mu.arrivals.applied, t)
-	wake := i.mu.curious.applied
-	i.mu.Unlock()
-	if wake {
-		signal(i.wake)
-	}
+	i.tell(func() { i.mu.arrivals.applied = append(i.mu.arrivals.applied, t) })
 }
 
 // settle is what the owner wants to be woken for from now on; what has come before that counts as well.
 func (i *inbox) settle(written, applied bool) {
+	i.tell(func() { i.mu.curious.written, i.mu.curious.applied = written, applied })
+}
+
+// tell makes a change under the lock, and wakes the owner if something is there then that it wants to know.
+func (i *inbox) tell(change func()) {
 	i.mu.Lock()
-	i.mu.curious.written, i.mu.curious.applied = written, applied
-	wake := written && len(i.mu.arrivals.written) > 0 || applied && len(i.mu.arrivals.applied) > 0
+	change()
+	c, a := i.mu.curious, &i.mu.arrivals
+	wake := c.written && len(a.written) > 0 || c.applied && len(a.applied) > 0
 	i.mu.Unlock()
 	if wake {
 		signal(i.wake)

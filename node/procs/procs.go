@@ -21,7 +21,7 @@ func Govern(ctx context.Context) {
 	defer ticker.Stop()
 	var g governor
 	m := newMeter()
-	for one := false; ; {
+	for {
 		select {
 		case <-ctx.Done():
 			return
@@ -30,8 +30,8 @@ func Govern(ctx context.Context) {
 			if err != nil {
 				return
 			}
-			if was := one; was != g.next(s) {
-				one = !was
+			was := g.one
+			if one := g.next(s); one != was {
 				set(one)
 			}
 		}
