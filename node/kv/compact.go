@@ -3,6 +3,7 @@ package kv
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"slices"
 
 	"raftsman.dev/node/kv/engine"
@@ -95,7 +96,8 @@ func (s *Store) tidy(t tidying, m meta) error {
 	}
 	l := lookup{db: s.gen.db, buried: s.buried}
 	defer l.close()
-	for key, e := range t.newest {
+	for _, key := range slices.Sorted(maps.Keys(t.newest)) { // in order: which damage it meets is not to be chance
+		e := t.newest[key]
 		if err := s.settle(rows, &l, []byte(key), &e); err != nil {
 			return err
 		}
