@@ -20,6 +20,8 @@ const sealAfter = 20 * time.Millisecond
 func (m *Member) own() {
 	ticker := time.NewTicker(m.cfg.HeartbeatInterval)
 	defer ticker.Stop()
+	hurry := newAlarm(hurryAfter)
+	defer hurry.timer.Stop()
 	var in arrivals
 	var gate gate
 	for {
@@ -33,6 +35,8 @@ func (m *Member) own() {
 			m.facts.tick.Store(m.replica.Now())
 			m.facts.beat.Store(time.Now().UnixNano())
 			ticked = true
+		case <-hurry.timer.C:
+			m.replica.Hurry()
 		case <-m.inbox.wake:
 			runtime.Gosched() // whoever has more for this turn and can run does so first
 		}
@@ -40,6 +44,7 @@ func (m *Member) own() {
 		in.deliver(m.replica, &gate, ticked)
 		m.replica.Watched(m.watched())
 		m.replica.Pump()
+		hurry.watch(m.replica.Brief().KeptBack)
 		m.inbox.settle(m.replica.Curious())
 		m.facts.observe(m.replica)
 		m.settleStore()

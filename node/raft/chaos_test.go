@@ -100,6 +100,8 @@ func (w *world) chaosStep(step int) {
 		w.read(n)
 	case dice < 97:
 		w.local(n, Watched{On: w.rng.IntN(2) == 0})
+	case dice < 98:
+		w.local(n, Hurry{})
 	default:
 		w.request(n)
 	}

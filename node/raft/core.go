@@ -57,6 +57,8 @@ type Core struct {
 	peers       []*progress // leader only, by ID
 	noop        Index       // index of this leader's first entry
 	uncommitted int         // payload bytes after commit, of this reign
+	decisions   uint64      // acks that have moved the commit index
+	hurried     bool        // nobody is kept waiting, see mayWait
 	transferee  MemberID
 	transferAge int
 
@@ -131,6 +133,7 @@ func Birth(m Member) Batch {
 func (c *Core) Tick() {
 	c.now++
 	c.elapsed++
+	c.hurry()
 	c.tickRepair()
 	if c.role == RoleLeader {
 		c.tickLeader()
@@ -240,9 +243,9 @@ func (c *Core) adoptPeers(m Membership) {
 		}
 		p := c.peer(x.ID)
 		if p == nil {
-			// A newcomer counts as heard from until the next CheckQuorum has asked it. What it forwarded to earlier
-			// leaders, or may read at by their word, lies in this log or is lost.
-			p = &progress{id: x.ID, next: c.log.last.Index + 1, active: true, awaits: c.log.last.Index}
+			// A newcomer counts as heard from until the next CheckQuorum has asked it, and as read at just now. What it
+			// forwarded to earlier leaders, or may read at by their word, lies in this log or is lost.
+			p = &progress{id: x.ID, next: c.log.last.Index + 1, active: true, lastRead: c.now, awaits: c.log.last.Index}
 		}
 		peers = append(peers, p)
 	}
@@ -266,6 +269,7 @@ func (c *Core) Take() Output {
 			c.replicate(p)
 		}
 	}
+	c.hurried = false
 	c.takeBatch()
 	c.takeCommitted()
 	out := c.out

@@ -111,6 +111,9 @@ func (c *Core) voteRequested(m Message, req VoteRequest) {
 			term = m.Term
 		}
 		c.answerVote(m, req, granted, term)
+		if !upToDate && m.Term > c.hard.Term {
+			c.campaignSoon()
+		}
 		return
 	}
 	if m.Term > c.hard.Term {
@@ -122,6 +125,16 @@ func (c *Core) voteRequested(m Message, req VoteRequest) {
 		c.resetElectionTimer()
 	}
 	c.answerVote(m, req, granted, c.hard.Term)
+}
+
+// campaignSoon cuts the wait of a member that has been asked for its vote by one that lacks entries: nobody has a leader,
+// and that one cannot win. A leader may leave some followers behind, which would cost another election timeout half of the
+// time. With three voters only this member can be meant; with more, those that are, take their turns.
+func (c *Core) campaignSoon() {
+	if c.role == RoleFollower {
+		turns := max(1, len(c.voters.Incoming)-2)
+		c.timeout = min(c.timeout, c.elapsed+1+c.cfg.Rand.IntN(turns))
+	}
 }
 
 func (c *Core) answerVote(m Message, req VoteRequest, granted bool, term Term) {

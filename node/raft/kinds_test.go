@@ -176,7 +176,7 @@ func body(l *lab, kind string) Body {
 		RepairRequest{From: 1, To: 2}, RepairReply{First: 9, Entries: commands(1, 4)}, SnapshotRequest{Min: 1},
 		Propose{Proposals: []Proposal{{Ref: 74, Payload: []byte("p")}}}, Read{Ref: 75}, ChangeMembership{Ref: 76, Change: Change{Remove: []MemberID{3}}}, Transfer{Ref: 77, To: 2},
 		Applied{Index: l.Core.applied}, Fetched{To: 2}, SnapshotSent{To: 2, OK: true},
-		Compacted{Base: Base{Position: Position{1, 1}, Config: 1, Membership: voters(3)}}, Connected{Peer: 2, Boot: 2}, Unreachable{Peer: 2}, Space{Low: true},
+		Compacted{Base: Base{Position: Position{1, 1}, Config: 1, Membership: voters(3)}}, Connected{Peer: 2, Boot: 2}, Unreachable{Peer: 2}, Space{Low: true}, Hurry{},
 	} {
 		if fmt.Sprintf("raft.%s", kind) == fmt.Sprintf("%T", b) {
 			return b
@@ -428,6 +428,7 @@ func localTable() []cell {
 		{"Connected", "", [4]string{"takes note", "takes note", "takes note", "sends Append"}},
 		{"Unreachable", "", [4]string{"refuses to clients", "ignored", "ignored", "takes note"}},
 		{"Space", "", all("takes note")},
+		{"Hurry", "", all("ignored")},
 		{"Watched off", "", all("takes note")},
 		{"Watched on", "", [4]string{"answers", "takes note", "takes note", "takes note"}},
 	}

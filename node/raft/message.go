@@ -209,6 +209,9 @@ type Watched struct {
 	On bool
 }
 
+// Hurry asks a leader to send at once what it keeps back for a moment (local).
+type Hurry struct{}
+
 // Unreachable says that messages to Peer were lost (local): streaming falls back to probing, and reads on
 // their way to it fail at once. Forwarded proposals do not, since they may have arrived: who waits for them
 // proposes them again.
@@ -243,6 +246,7 @@ func (SnapshotSent) body()     {}
 func (Compacted) body()        {}
 func (Connected) body()        {}
 func (Watched) body()          {}
+func (Hurry) body()            {}
 func (Unreachable) body()      {}
 func (Space) body()            {}
 

@@ -29,8 +29,11 @@ type progress struct {
 	awaits      Index // what its clients may wait to see committed: the last index it forwarded or may read at
 	unwatched   bool  // as it said last
 	readAck     uint64
-	space       Space // as it said last
-	told        bool  // it has said so in this reign
+	waits       bool   // for entries that it could have, see mayWait
+	lastRead    uint64 // tick at which a read of its clients was asked for last
+	decided     uint64 // number of its last ack that moved the commit index
+	space       Space  // as it said last
+	told        bool   // it has said so in this reign
 
 	divergence   Divergence // where its state was found to differ,
 	divergedBoot Boot       // in which of its lives

@@ -39,6 +39,9 @@ func (c *Core) readRequested(m Message, req ReadRequest) {
 		c.early(m.From, ReadReply{Ref: req.Ref, Reason: RefusedNoLeader})
 		return
 	}
+	if p := c.peer(m.From); p != nil {
+		p.lastRead = c.now
+	}
 	c.newReads = append(c.newReads, pendingRead{from: m.From, boot: m.FromBoot, ref: req.Ref})
 }
 

@@ -76,8 +76,10 @@ func (c *Core) forwarded(m Message, f Forward) {
 
 // replicate sends a peer what it lacks, within the bounds in flight.
 func (c *Core) replicate(p *progress) {
+	p.waits = false
 	for !p.full(&c.cfg) && !c.spares(p) {
-		if p.mode == ModeStream && p.next > c.log.last.Index {
+		p.waits = c.mayWait(p)
+		if p.waits || p.mode == ModeStream && p.next > c.log.last.Index {
 			if c.owesCommit(p) {
 				c.tellCommit(p)
 			}
@@ -267,7 +269,12 @@ func (c *Core) appendReplied(from MemberID, r AppendReply) {
 		p.stream()
 	}
 	if news {
+		before := c.commit
 		c.maybeCommit()
+		if c.commit > before {
+			c.decisions++
+			p.decided = c.decisions
+		}
 		c.maybeFinishTransfer(p)
 	}
 }

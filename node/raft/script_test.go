@@ -191,6 +191,8 @@ func (s *story) ask() {
 		w.local(s.node(), Space{Low: s.d.HasArg("low"), Out: s.d.HasArg("out")})
 	case "watched":
 		w.local(s.node(), Watched{On: !s.d.HasArg("off")})
+	case "hurry":
+		w.local(s.node(), Hurry{})
 	case "unreachable":
 		w.local(s.node(), Unreachable{Peer: s.id("peer")})
 	case "state":

@@ -16,6 +16,8 @@ type Brief struct {
 	Rebuilding bool
 	// DiskHangs says that the log writer has left a batch unanswered past its patience.
 	DiskHangs bool
+	// KeptBack is the first entry for which this leader lets a peer wait until it is told to Hurry, or a tick; 0 for none.
+	KeptBack Index
 	// Space is what the leader takes of clients' commands, as this member knows it.
 	Space Space
 	// Diverged is where this member's own state differs from the majority's: it must not serve.
@@ -61,7 +63,7 @@ func (c *Core) Brief() Brief {
 		Role: c.role, Term: c.hard.Term, Leader: c.leader, Commit: c.commit, Durable: c.durable,
 		First: c.log.base.Position.Index + 1, Last: c.log.last.Index, Config: c.config,
 		Lost: len(c.repair.lost), Repaired: c.repair.filled, Rebuilding: c.rebuilding(),
-		DiskHangs: c.diskHangs(), Space: c.verdict, Diverged: c.attest.diverged,
+		DiskHangs: c.diskHangs(), KeptBack: c.keptBack(), Space: c.verdict, Diverged: c.attest.diverged,
 		Agreed: c.attest.agreed.Index, Suspected: c.attest.suspected, Differing: c.attest.differing,
 	}
 }

@@ -222,6 +222,8 @@ func (c *Core) stepLocal(body Body) error {
 		c.measured(b)
 	case Watched:
 		c.watched(b.On)
+	case Hurry:
+		c.hurry()
 	default:
 		return fmt.Errorf("local message of kind %T: %w", body, ErrMalformed)
 	}

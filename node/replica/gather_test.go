@@ -47,7 +47,7 @@ func (s still) level() {
 	s.lacks("after a tick", 0)
 }
 
-// rest lets everything happen that is under way.
+// rest lets everything happen that is under way, and what a leader has kept back as well.
 func (s still) rest() {
 	s.t.Helper()
 	for range 10_000 {
@@ -55,7 +55,9 @@ func (s still) rest() {
 		s.deliver(0)
 		for _, id := range s.ids {
 			h := s.hosts[id]
-			moved = moved || h.writing || h.applying
+			moved = moved || h.writing || h.applying || h.replica.Brief().KeptBack != 0
+			h.replica.Hurry()
+			h.replica.Pump()
 			h.step()
 		}
 		if !moved {

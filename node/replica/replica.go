@@ -269,6 +269,9 @@ func (r *Replica) Watched(on bool) {
 	}
 }
 
+// Hurry lets the core keep nothing back any longer; see raft.Brief's KeptBack.
+func (r *Replica) Hurry() { r.step(raft.Hurry{}) }
+
 // Change asks for a membership change; the outcome says whether it has begun.
 func (r *Replica) Change(c raft.Change, done chan<- ChangeOutcome) {
 	ref := r.await(done)

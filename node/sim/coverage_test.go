@@ -50,7 +50,7 @@ func listedFaults() []listed {
 		{"store: EIO", []string{"stopped by its disk: store", "start refused: store"}},
 		{"full disk", []string{"disk out of space"}}, {"full disk: no segment", []string{"log found no space"}}, {"full disk: the store's flush", []string{"store found no space for a flush"}},
 		{"full disk: write refused", []string{"write refused: no space"}},
-		{"disk hangs for 1 to 30 s", []string{"disk hangs"}}, {"slow disk", []string{"disk slow"}},
+		{"disk hangs for 1 to 30 s", []string{"disk hangs"}}, {"slow disk", []string{"disk slow"}}, {"entries kept back", []string{"entries kept back by the leader"}},
 		{"volume rolled back", []string{"volume rolled back: refused"}}, {"volume swapped", []string{"swapped volume refused"}}, {"empty volume", []string{"empty volume"}},
 		{"clock jumps", []string{"clock jumps"}}, {"clock drifts", []string{"clock drifts"}}, {"clock frozen", []string{"clock frozen"}},
 		{"member added", []string{"membership change: add"}}, {"member removed", []string{"membership change: remove"}}, {"member moved", []string{"membership change: move"}},

@@ -58,6 +58,7 @@ type process struct {
 	writing    bool
 	writes     int // turns of the log writer
 	applying   bool
+	hurrying   bool
 	receiving  bool
 	flights    map[raft.MemberID]*stream // snapshots that leave it
 	cutIn      *receiving
@@ -207,10 +208,25 @@ func (h *host) paused(do func()) bool {
 // pump lets the replica work, and ends the process where that was to happen on the way.
 func (h *host) pump() {
 	h.replica.Pump()
+	h.hurrySoon()
 	h.w.truth.look(h)
 	if h.dying {
 		h.crash()
 	}
+}
+
+// hurrySoon lets a leader send what it keeps back, as a member's owner does it, after some time or other.
+func (h *host) hurrySoon() {
+	if h.hurrying || h.replica.Brief().KeptBack == 0 {
+		return
+	}
+	h.hurrying = true
+	h.w.fault("entries kept back by the leader")
+	h.later(h.w.between(0, 20*millisecond), func() {
+		h.hurrying = false
+		h.replica.Hurry()
+		h.pump()
+	})
 }
 
 // crash takes the power away: what was not synced is kept or lost by coin.
