@@ -65,11 +65,12 @@ func (s *session) owns(m *concurrency.Mutex) bool {
 	return r.Succeeded
 }
 
-// increment adds 1 to a number under a mutex, that many times. It is repeated where its outcome is not known: under the
-// mutex nobody else changes the number.
+// increment adds 1 to a number under a mutex, that many times. Everything is repeated whose outcome is not known, as when
+// the leader changes and etcd drops a proposal: a session locks and unlocks one key of its own, and under the mutex nobody
+// else changes the number.
 func (s *session) increment(m *concurrency.Mutex, times int) error {
 	for range times {
-		if err := m.Lock(s.ctx); err != nil {
+		if err := members.Poll(s.ctx, 0, m.Lock); err != nil {
 			return fmt.Errorf("lock: %w", err)
 		}
 		r, err := s.c.Get(s.ctx, "mutex/n")
@@ -87,7 +88,7 @@ func (s *session) increment(m *concurrency.Mutex, times int) error {
 		if err != nil {
 			return err
 		}
-		if err := m.Unlock(s.ctx); err != nil {
+		if err := members.Poll(s.ctx, 0, m.Unlock); err != nil {
 			return fmt.Errorf("unlock: %w", err)
 		}
 	}
